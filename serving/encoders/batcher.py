@@ -1,0 +1,169 @@
+"""Batching without a timer: what queued while the graph was busy is what runs next.
+
+One thread per encoder takes everything that waits, sorts it by length so that padding is not computed, and runs it in
+batches under a budget. An idle encoder therefore runs a single item at once, and no item is passed over more than once:
+what arrives meanwhile waits for the next window, whose size the queue's bound limits.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+
+from models.bundle.encoder import Encoder, Modality
+from serving.encoders.request import PendingItem, PendingRequest
+from serving.errors import Cancelled, DeadlineExceeded, Draining, Overloaded
+
+__all__ = ["Batcher", "cut_batches"]
+
+logger = logging.getLogger(__name__)
+
+
+def cut_batches(items: Sequence[PendingItem], *, budget: int) -> Iterator[list[PendingItem]]:
+    """Cuts items into batches of like lengths.
+
+    Args:
+        items: What waits, in any order.
+        budget: Most cost of a batch, counted padded: items times the longest. An item over it runs alone.
+
+    Yields:
+        Batches, shortest items first; every item exactly once.
+    """
+    batch: list[PendingItem] = []
+    for item in sorted(items, key=lambda pending: pending.prepared.cost):
+        if batch and (len(batch) + 1) * item.prepared.cost > budget:
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
+
+
+class Batcher:
+    """Runs one encoder in a thread of its own.
+
+    Args:
+        encoder: What to run.
+        batch_budget: Most tokens or pixels a batch, padding included.
+        queue_bound: Queued cost from which new requests are refused.
+    """
+
+    def __init__(self, encoder: Encoder, *, batch_budget: int, queue_bound: int) -> None:
+        self._encoder = encoder
+        self._batch_budget = batch_budget
+        self._queue_bound = queue_bound
+        self._changed = threading.Condition()
+        self._waiting: list[PendingItem] = []
+        self._queued_cost = 0
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name=f"encoder-{encoder.info.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def queued_cost(self) -> int:
+        """Tokens or pixels admitted and not yet answered."""
+        with self._changed:
+            return self._queued_cost
+
+    def admit(self, cost: int) -> None:
+        """Reserves room for a whole request, whatever its size, while the queue is under its bound.
+
+        Args:
+            cost: Estimated tokens or pixels; given back by `release`.
+
+        Raises:
+            Overloaded: The queue is at its bound.
+            Draining: The encoder is being closed.
+        """
+        with self._changed:
+            if self._closing:
+                raise Draining(f"encoder '{self._encoder.info.name}' is closing and accepts no new work")
+            if self._queued_cost >= self._queue_bound:
+                unit = "tokens" if self._encoder.info.modality is Modality.TEXT else "pixels"
+                raise Overloaded(
+                    f"encoder '{self._encoder.info.name}' has {self._queued_cost} {unit} queued, "
+                    f"its bound is {self._queue_bound}; try again in a second",
+                    retry_after_s=1.0,
+                    queued=self._queued_cost,
+                    bound=self._queue_bound,
+                )
+            self._queued_cost += cost
+
+    def release(self, cost: int) -> None:
+        """Gives back what `admit` reserved."""
+        with self._changed:
+            self._queued_cost -= cost
+            self._changed.notify_all()
+
+    def enqueue(self, items: Sequence[PendingItem]) -> None:
+        """Hands prepared items to the thread."""
+        with self._changed:
+            self._waiting.extend(items)
+            self._changed.notify_all()
+
+    def close(self, *, timeout_s: float) -> bool:
+        """Refuses new work, finishes what was admitted, stops the thread.
+
+        Args:
+            timeout_s: Longest wait for admitted work; what is left then is failed.
+
+        Returns:
+            Whether all admitted work was finished.
+        """
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+            finished = self._changed.wait_for(lambda: self._queued_cost <= 0, timeout=timeout_s)
+            abandoned, self._waiting = self._waiting, []
+        for item in abandoned:
+            item.request.finish(Draining("the server shut down before this request ran"))
+        self._thread.join(timeout=timeout_s)
+        return finished
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or (self._closing and self._queued_cost <= 0))
+                if not self._waiting:
+                    return
+                window, self._waiting = self._waiting, []
+            for batch in cut_batches(window, budget=self._batch_budget):
+                self._run(batch)
+
+    def _run(self, batch: Sequence[PendingItem]) -> None:
+        started_s = time.monotonic()
+        wanted = [item for item in batch if _still_wanted(item.request, started_s)]
+        if not wanted:
+            return
+        try:
+            vectors = self._encoder.run([item.prepared for item in wanted])
+        except Exception as error:
+            # A defect of the runtime must cost its own batch only, never the thread and so every later caller.
+            logger.exception("batch failed", extra={"encoder": self._encoder.info.name, "items": len(wanted)})
+            for item in wanted:
+                item.request.finish(error)
+            return
+        elapsed_s = time.monotonic() - started_s
+        for request in {id(item.request): item.request for item in wanted}.values():
+            request.first_batch_s = request.first_batch_s or started_s
+            request.compute_s += elapsed_s
+        for item, vector in zip(wanted, vectors, strict=True):
+            item.request.vectors[item.row] = vector
+            item.request.remaining -= 1
+            if item.request.remaining == 0:
+                item.request.finish()
+
+
+def _still_wanted(request: PendingRequest, now_s: float) -> bool:
+    """Drops work whose caller has gone or whose deadline has passed, before it is computed."""
+    if request.failed:
+        return False
+    if request.abandoned:
+        request.finish(Cancelled("the caller has gone"))
+        return False
+    if request.deadline_s is not None and now_s >= request.deadline_s:
+        request.finish(DeadlineExceeded("the deadline passed while the request was queued; allow more time or send less"))
+        return False
+    return True

@@ -1,0 +1,170 @@
+"""The pool: one bad bundle or item costs only itself; a request finds the encoder it means."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.bundle.encoder import Encoder, EncoderInfo, Modality, Prepared, Purpose
+from models.bundle.load import BundleError
+from serving.encoders.config import RuntimeConfig
+from serving.encoders.pool import EncoderPool
+from serving.encoders.state import EncoderPhase
+from serving.errors import (
+    EncoderNotFound,
+    EncoderRefused,
+    InvalidInput,
+    ModalityNotServed,
+    NotReady,
+    Overloaded,
+)
+
+Start = Callable[[Path], Awaitable[EncoderPool]]
+CONFIG = RuntimeConfig(threads=1, queue_tokens=8)
+
+
+class FakeEncoder:
+    """A text's vector is its length; the text 'bad' cannot be used."""
+
+    def __init__(self, name: str, modality: Modality) -> None:
+        self.info = EncoderInfo(
+            name=name,
+            version="1",
+            modality=modality,
+            dimension=3,
+            metric="cosine",
+            space="s",
+            fingerprint="f",
+            precision="fp32",
+            max_tokens=20 if modality is Modality.TEXT else 0,
+            image_size_px=4 if modality is Modality.IMAGE else 0,
+        )
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def prepare(self, item: str | bytes, *, purpose: Purpose = Purpose.DOCUMENT, truncate: bool = True) -> Prepared:
+        if item == "bad":
+            raise ValueError("'bad' cannot be used")
+        return Prepared(np.zeros(len(item), np.int64), len(item), truncated=len(item) > 20)
+
+    def run(self, batch: Sequence[Prepared]) -> NDArray[np.float32]:
+        assert self.gate.wait(10)
+        return np.array([[item.cost] * 3 for item in batch], np.float32)
+
+
+def bundles(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).mkdir()
+        (folder / name / "diptych.json").write_text("{}")
+    return folder
+
+
+def load(bundle_dir: Path, _: RuntimeConfig) -> Sequence[Encoder]:
+    if bundle_dir.name == "damaged":
+        raise BundleError("diptych.json: sha256 of onnx/model.onnx is not the manifest's")
+    modality = Modality.IMAGE if bundle_dir.name.startswith("image") else Modality.TEXT
+    return [FakeEncoder("text" if bundle_dir.name in {"one", "two"} else bundle_dir.name, modality)]
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    pools: list[EncoderPool] = []
+
+    async def started(folder: Path) -> EncoderPool:
+        pool = EncoderPool(folder, CONFIG, load=load)
+        pools.append(pool)
+        await pool.start()
+        return pool
+
+    yield started
+    for pool in pools:
+        await pool.close(drain_s=5)
+
+
+async def test_embeds_in_order_and_one_bad_item_costs_only_itself(start: Start, tmp_path: Path) -> None:
+    pool = await start(bundles(tmp_path, "text"))
+    outcome = await pool.embed("text", ["four", "bad", "a"])
+    assert outcome.vectors[:, 0].tolist() == [4, 0, 1]
+    assert list(outcome.errors) == [1]
+    assert isinstance(outcome.errors[1], InvalidInput)
+    assert outcome.token_counts == [4, 0, 1]
+    assert outcome.truncated == [False, False, False]
+    assert outcome.queue_s >= 0
+
+
+async def test_a_refused_bundle_leaves_the_others_serving(start: Start, tmp_path: Path) -> None:
+    pool = await start(bundles(tmp_path, "damaged", "one", "text"))
+    phases = {name: state.phase for name, state in pool.states().items()}
+    assert phases == {"damaged": EncoderPhase.REFUSED, "text": EncoderPhase.SERVING}
+    assert [info.name for info in pool.infos()] == ["text"]
+    with pytest.raises(EncoderRefused, match="sha256 of onnx/model.onnx"):
+        pool.resolve("damaged")
+
+
+async def test_the_second_bundle_of_one_name_is_refused(start: Start, tmp_path: Path) -> None:
+    pool = await start(bundles(tmp_path, "one", "two"))
+    assert {name: state.phase for name, state in pool.states().items()} == {
+        "text": EncoderPhase.SERVING,
+        "two": EncoderPhase.REFUSED,
+    }
+
+
+async def test_resolves_by_name_or_by_modality_where_only_one_fits(start: Start, tmp_path: Path) -> None:
+    pool = await start(bundles(tmp_path, "image-a", "image-b", "text"))
+    assert pool.resolve("", Modality.TEXT).name == "text"
+    assert pool.resolve("image-b", Modality.IMAGE).name == "image-b"
+    with pytest.raises(InvalidInput, match="image-a, image-b"):
+        pool.resolve("", Modality.IMAGE)
+    with pytest.raises(ModalityNotServed):
+        pool.resolve("text", Modality.IMAGE)
+    with pytest.raises(EncoderNotFound):
+        pool.resolve("missing")
+
+
+async def test_says_not_ready_while_loading(tmp_path: Path) -> None:
+    gate = threading.Event()
+
+    def slow_load(bundle_dir: Path, config: RuntimeConfig) -> Sequence[Encoder]:
+        assert gate.wait(10)
+        return load(bundle_dir, config)
+
+    pool = EncoderPool(bundles(tmp_path, "text"), CONFIG, load=slow_load)
+    seen: list[tuple[str, EncoderPhase]] = []
+    loading = asyncio.Event()
+
+    def listen(name: str, state: object) -> None:
+        seen.append((name, pool.states()[name].phase))
+        loading.set()
+
+    pool.add_listener(listen)
+    starting = asyncio.create_task(pool.start())
+    await asyncio.wait_for(loading.wait(), 10)
+    with pytest.raises(NotReady):
+        pool.resolve("", Modality.TEXT)
+    with pytest.raises(NotReady):
+        await pool.embed("text", ["a"])
+    gate.set()
+    await starting
+    assert seen == [("text", EncoderPhase.LOADING), ("text", EncoderPhase.SERVING)]
+    await pool.close(drain_s=5)
+
+
+async def test_one_item_and_many_are_admitted_by_the_same_rule(tmp_path: Path) -> None:
+    encoder = FakeEncoder("text", Modality.TEXT)
+    encoder.gate.clear()
+    pool = EncoderPool(bundles(tmp_path, "text"), CONFIG, load=lambda *_: [encoder])
+    await pool.start()
+    held = asyncio.create_task(pool.embed("text", ["x" * 20] * 10))
+    await asyncio.sleep(0)
+    with pytest.raises(Overloaded):
+        await pool.embed("text", ["a"])
+    encoder.gate.set()
+    assert (await held).vectors[:, 0].tolist() == [20] * 10
+    assert (await pool.embed("text", ["a"])).vectors[0, 0] == 1
+    await pool.close(drain_s=5)
