@@ -344,12 +344,12 @@ class UpsertRecordsRequest(_message.Message):
     in the status.
     """
     request_id: _builtins.str
-    """A unique id of this call, at most 64 bytes. A repeated call with the same id returns the first outcome and writes
+    """A unique id of this call, at most 128 bytes. A repeated call with the same id returns the first outcome and writes
     nothing. Empty: no such promise.
     """
     @_builtins.property
     def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordWrite]:
-        """The records, 1 to 4096, ids distinct; the whole message has at most 32 MiB."""
+        """The records, 1 to 10,000, ids distinct; the whole message has at most 32 MiB."""
 
     @_builtins.property
     def vectors(self) -> _tensor_pb2.Tensor:
@@ -557,7 +557,7 @@ class GetRecordsRequest(_message.Message):
     """
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The ids, 1 to 4096."""
+        """The ids, 1 to 10,000."""
 
     @_builtins.property
     def parts(self) -> _collection_pb2.RecordParts:
@@ -745,7 +745,7 @@ class DeleteRecordsRequest(_message.Message):
     """A unique id of this call, as in `UpsertRecordsRequest`."""
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The ids, at most 4096."""
+        """The ids, at most 10,000."""
 
     @_builtins.property
     def filter(self) -> _filter_pb2.Filter:

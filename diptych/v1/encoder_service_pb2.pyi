@@ -252,7 +252,7 @@ class EmbedRequest(_message.Message):
     """What happens to texts that are too long."""
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[_embedding_pb2.Input]:
-        """The inputs, all of one modality, 1 to 4096; the whole message has at most 32 MiB."""
+        """The inputs, all of one modality, 1 to 10,000; the whole message has at most 32 MiB."""
 
     def __init__(
         self,

@@ -349,11 +349,11 @@ class BatchSearchRequest(_message.Message):
     """The embedding space of the vectors sent, as in `SearchRequest`."""
     @_builtins.property
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Query]:
-        """The queries; at most 1024. Either these or `vectors` must be set."""
+        """The queries; at most 1000. Either these or `vectors` must be set."""
 
     @_builtins.property
     def vectors(self) -> _tensor_pb2.Tensor:
-        """Queries by vector, packed: `[n, d]`, float32 or float16, n at most 1024."""
+        """Queries by vector, packed: `[n, d]`, float32 or float16, n at most 1000."""
 
     @_builtins.property
     def parameters(self) -> Global___SearchParameters:
