@@ -1,29 +1,29 @@
 """Everything a call can fail with, in the words of the domain; gRPC appears only in `serving.rpc.status`.
 
-    ServingError
-    ├── InvalidInput            a value the caller must change
-    │   ├── DimensionMismatch   a vector of another width than the collection's
-    │   ├── UndecodableImage    bytes that are no image we read
-    │   └── InputTooLarge       over a published limit
-    ├── NotFound
-    │   ├── EncoderNotFound
-    │   ├── CollectionNotFound
-    │   └── RecordNotFound
-    ├── CollectionExists
-    ├── FailedPrecondition
-    │   ├── ModalityNotServed   no loaded encoder takes this kind of input
-    │   ├── SpaceMismatch       a vector of another embedding space
-    │   └── EncoderRefused      a bundle that failed its own golden inputs
-    ├── VersionMismatch         `if_version` or `min_sequence` did not hold
-    ├── Overloaded              the queue is full; try again after `retry_after_s`
-    ├── StorageFull
-    ├── Unavailable
-    │   ├── Draining            the server is shutting down
-    │   └── NotReady            still loading
-    ├── DeadlineExceeded        the caller's deadline passed before the work ran
-    ├── Cancelled               the caller has gone
-    ├── Corrupted               a checksum or a frame did not hold
-    └── Unsupported             promised by the wire, not offered here
+ServingError
+├── InvalidInput            a value the caller must change
+│   ├── DimensionMismatch   a vector of another width than the collection's
+│   ├── UndecodableImage    bytes that are no image we read
+│   └── InputTooLarge       over a published limit
+├── NotFound
+│   ├── EncoderNotFound
+│   ├── CollectionNotFound
+│   └── RecordNotFound
+├── CollectionExists
+├── FailedPrecondition
+│   ├── ModalityNotServed   no loaded encoder takes this kind of input
+│   ├── SpaceMismatch       a vector of another embedding space
+│   └── EncoderRefused      a bundle that failed its own golden inputs
+├── VersionMismatch         `if_version` or `min_sequence` did not hold
+├── Overloaded              the queue is full; try again after `retry_after_s`
+├── StorageFull
+├── Unavailable
+│   ├── Draining            the server is shutting down
+│   └── NotReady            still loading
+├── DeadlineExceeded        the caller's deadline passed before the work ran
+├── Cancelled               the caller has gone
+├── Corrupted               a checksum or a frame did not hold
+└── Unsupported             promised by the wire, not offered here
 """
 
 from __future__ import annotations
@@ -64,14 +64,18 @@ class ServingError(Exception):
 
     Args:
         message: One sentence that names the value, the limit and the remedy.
+        item_errors: For a refused batch, what is wrong with each bad index.
         metadata: The dynamic values of the message, for machines; keys are lower_snake.
     """
 
     reason: ClassVar[str]
 
-    def __init__(self, message: str, **metadata: object) -> None:
+    def __init__(
+        self, message: str, *, item_errors: Mapping[int, ServingError] | None = None, **metadata: object
+    ) -> None:
         super().__init__(message)
         self.message = message
+        self.item_errors: Mapping[int, ServingError] = dict(item_errors or {})
         self.metadata: Mapping[str, str] = {key: str(value) for key, value in metadata.items()}
 
 

@@ -1,0 +1,95 @@
+"""How collections are kept: thresholds, threads and published limits; imports nothing heavy."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+__all__ = [
+    "MAX_BATCH_RECORDS",
+    "MAX_DIMENSION",
+    "MAX_ID_BYTES",
+    "MAX_K",
+    "MAX_METADATA_BYTES",
+    "MAX_NORM",
+    "MAX_PAGE_RECORDS",
+    "MAX_QUERIES",
+    "MAX_REQUEST_ID_BYTES",
+    "CollectionsConfig",
+]
+
+MAX_ID_BYTES = 256
+"""Longest record id, in UTF-8 bytes."""
+MAX_DIMENSION = 65_536
+"""Widest vector."""
+MAX_K = 10_000
+"""Most neighbours one query may ask for."""
+MAX_QUERIES = 1_000
+"""Most queries in one search."""
+MAX_BATCH_RECORDS = 10_000
+"""Most records in one write, one get or one delete."""
+MAX_PAGE_RECORDS = 1_000
+"""Most records in one page of a list."""
+MAX_METADATA_BYTES = 65_536
+"""Largest metadata of one record, as encoded."""
+MAX_REQUEST_ID_BYTES = 128
+"""Longest request id, in UTF-8 bytes."""
+MAX_NORM = 1e18
+"""Longest vector of a collection that is not cosine: squared distances must fit a float32."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CollectionsConfig:
+    """What an operator may tune; the defaults suit one machine and up to a million records."""
+
+    auto_index_records: int = 20_000
+    """Records from which a collection of kind `auto` gets an HNSW base; below, search is exact."""
+    hnsw_min_records: int = 1_000
+    """Records from which a collection of kind `hnsw` gets its base; a graph over fewer gains nothing."""
+    tail_fraction: float = 0.2
+    """The base is rebuilt when the tail holds this share of the base's records, in (0, 1]..."""
+    tail_min_records: int = 5_000
+    """...but not before the tail holds this many..."""
+    tail_max_records: int = 50_000
+    """...and at the latest when it holds this many."""
+    dead_fraction: float = 0.2
+    """The base is rebuilt when this share of its records is deleted or overwritten, in (0, 1)."""
+    hnsw_m: int = 32
+    """Links per node of the HNSW graph (FAISS `M`)."""
+    ef_construction: int = 80
+    """Candidates kept while the graph is built (FAISS `efConstruction`)."""
+    ef_search: int = 64
+    """Least candidates kept while the graph is searched (FAISS `efSearch`); more where k asks for it."""
+    search_threads: int = min(4, os.cpu_count() or 1)
+    """FAISS threads of one search."""
+    build_threads: int = max(1, (os.cpu_count() or 1) // 2)
+    """FAISS threads of an index build; one build runs at a time."""
+    remembered_requests: int = 10_000
+    """Latest request ids whose outcome a collection remembers."""
+    max_database_bytes: int | None = None
+    """Bound on one collection's database file; writes beyond it are refused as if the disk were full."""
+
+    def __post_init__(self) -> None:
+        """Refuses settings that contradict each other.
+
+        Raises:
+            ValueError: A setting is outside its range.
+        """
+        for name in (
+            "hnsw_m",
+            "ef_construction",
+            "ef_search",
+            "search_threads",
+            "build_threads",
+            "remembered_requests",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1")
+        if not 0 < self.tail_fraction <= 1:
+            raise ValueError(f"tail_fraction ({self.tail_fraction}) must be in (0, 1]")
+        if not 0 < self.dead_fraction < 1:
+            raise ValueError(f"dead_fraction ({self.dead_fraction}) must be in (0, 1)")
+        if not 1 <= self.tail_min_records <= self.tail_max_records:
+            raise ValueError(
+                f"tail_min_records ({self.tail_min_records}) must be in [1, tail_max_records ({self.tail_max_records})]"
+            )

@@ -1,0 +1,54 @@
+"""Files that are wholly there or not at all, after a crash or a power loss."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+
+__all__ = ["checksum_file", "publish_folder", "sync_path"]
+
+_BLOCK_BYTES = 1 << 22
+
+
+def sync_path(path: Path) -> None:
+    """Waits until a file's bytes, or a folder's entries, are on the disk.
+
+    Args:
+        path: An existing file or folder.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def publish_folder(draft: Path, final: Path) -> None:
+    """Makes a finished folder appear under its name, whole.
+
+    Args:
+        draft: Folder of plain files, on the same file system.
+        final: Its name; nothing may exist there.
+    """
+    for file in sorted(draft.iterdir()):
+        sync_path(file)
+    sync_path(draft)
+    draft.rename(final)
+    sync_path(final.parent)
+
+
+def checksum_file(path: Path) -> int:
+    """Returns the CRC-32 of a file's bytes.
+
+    Args:
+        path: File to read, in blocks of 4 MiB.
+
+    Returns:
+        Unsigned 32-bit checksum.
+    """
+    checksum = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            checksum = zlib.crc32(block, checksum)
+    return checksum
