@@ -26,6 +26,9 @@ ServingError
 └── Unsupported             promised by the wire, not offered here
 """
 
+# The tree's names say what happened, in the words of the wire's reasons; the suffix `Error` would add nothing.
+# ruff: noqa: N818
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -64,19 +67,17 @@ class ServingError(Exception):
 
     Args:
         message: One sentence that names the value, the limit and the remedy.
-        item_errors: For a refused batch, what is wrong with each bad index.
         metadata: The dynamic values of the message, for machines; keys are lower_snake.
     """
 
     reason: ClassVar[str]
 
-    def __init__(
-        self, message: str, *, item_errors: Mapping[int, ServingError] | None = None, **metadata: object
-    ) -> None:
+    def __init__(self, message: str, **metadata: object) -> None:
         super().__init__(message)
         self.message = message
-        self.item_errors: Mapping[int, ServingError] = dict(item_errors or {})
         self.metadata: Mapping[str, str] = {key: str(value) for key, value in metadata.items()}
+        self.item_errors: Mapping[int, ServingError] = {}
+        """For a refused batch, what is wrong with each bad index."""
 
 
 class InvalidInput(ServingError):

@@ -43,7 +43,7 @@ def encode_metadata(metadata: Mapping[str, MetadataValue]) -> str:
     size_bytes = len(text.encode("utf-8"))
     if size_bytes > MAX_METADATA_BYTES:
         raise InputTooLarge(
-            f"metadata takes {size_bytes} bytes as stored, more than {MAX_METADATA_BYTES}; store less beside the record",
+            f"metadata takes {size_bytes} bytes as stored, more than {MAX_METADATA_BYTES}; keep less beside it",
             size_bytes=size_bytes,
             limit_bytes=MAX_METADATA_BYTES,
         )
@@ -65,7 +65,7 @@ def decode_metadata(text: str) -> dict[str, MetadataValue]:
 
 
 def _checked_key(key: str) -> str:
-    if not isinstance(key, str) or not key or not _is_utf8(key) or len(key.encode("utf-8")) > _MAX_KEY_BYTES:
+    if not key or not _is_utf8(key) or len(key.encode("utf-8")) > _MAX_KEY_BYTES:
         raise InvalidInput(f"metadata key {key!r:.80} must be 1 to {_MAX_KEY_BYTES} bytes of UTF-8", key=repr(key)[:80])
     return key
 
@@ -85,9 +85,7 @@ def _to_json(key: str, value: Any) -> Any:
         case str():
             return _checked_text(key, value)
         case int():
-            if not -(2**63) <= value < 2**63:
-                raise InvalidInput(f"metadata {key!r}: integer {value} does not fit in 64 bits", key=key)
-            return value
+            return _checked_integer(key, value)
         case float():
             return _double_to_json(key, value)
         case datetime():
@@ -96,12 +94,19 @@ def _to_json(key: str, value: Any) -> Any:
             return _geo_to_json(key, value)
         case tuple() | list():
             return [_checked_text(key, item) for item in value]
-    raise InvalidInput(
-        f"metadata {key!r}: {type(value).__name__} is not storable; use a string, integer, double, boolean, timestamp, "
-        "list of strings or geo point",
-        key=key,
-        type=type(value).__name__,
-    )
+        case _:
+            raise InvalidInput(
+                f"metadata {key!r}: {type(value).__name__} is not storable; use a string, integer, double, boolean, "
+                "timestamp, list of strings or geo point",
+                key=key,
+                type=type(value).__name__,
+            )
+
+
+def _checked_integer(key: str, value: int) -> int:
+    if not -(2**63) <= value < 2**63:
+        raise InvalidInput(f"metadata {key!r}: integer {value} does not fit in 64 bits", key=key)
+    return value
 
 
 def _checked_text(key: str, value: Any) -> str:
@@ -147,5 +152,5 @@ def _from_json(value: Any) -> MetadataValue:
         if kind == "geo":
             return GeoPoint(content[0], content[1])
         return float(content)
-    plain: MetadataValue = value
+    plain: str | int | float | bool = value
     return plain

@@ -139,8 +139,8 @@ def prepare_writes(
 ) -> tuple[list[PreparedWrite], dict[int, ServingError]]:
     """Checks a batch and encodes what is good in it.
 
-    An id may stand only once in a batch: which of two the caller meant, and what `if_version` then compares with, cannot
-    be known. The first is kept, the later ones are errors.
+    An id may stand only once in a batch: which of two the caller meant, and what `if_version` then compares with,
+    cannot be known. The first is kept, the later ones are errors.
 
     Args:
         spec: The collection.
@@ -202,9 +202,10 @@ def batch_error(errors: Mapping[int, ServingError], count: int) -> ServingError:
     classes = {type(error) for error in errors.values()}
     common = classes.pop() if len(classes) == 1 else InvalidInput
     named = ", ".join(map(str, indices[:_NAMED_INDICES])) + (", ..." if len(indices) > _NAMED_INDICES else "")
-    return common(
+    error = common(
         f"nothing was written: {len(indices)} of {count} records are refused (index {named}); "
         f"the first: {errors[indices[0]].message}",
-        item_errors=errors,
         indices=named,
     )
+    error.item_errors = dict(errors)
+    return error

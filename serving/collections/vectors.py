@@ -45,7 +45,8 @@ def prepare_vectors(
 ) -> tuple[NDArray[np.float32], dict[int, ServingError]]:
     """Checks vectors and brings them to the form in which they are stored.
 
-    A vector that is unit within 1e-6 stays as it is, bit for bit; others are divided by their norm where the metric is cosine.
+    Where the metric is cosine, a vector that is unit within 1e-6 stays as it is, bit for bit (what an encoder made is
+    what is stored); others are divided by their norm.
 
     Args:
         spec: The collection: its dimension and metric.
@@ -63,9 +64,9 @@ def prepare_vectors(
         else:
             prepared[index] = row
     norms = _norms(prepared)
-    for index in np.flatnonzero(~_acceptable(norms, spec.metric)):
-        if int(index) not in errors:
-            errors[int(index)] = _norm_error(float(norms[index]))
+    for index in np.flatnonzero(~_acceptable(norms, spec.metric)).tolist():
+        if index not in errors:
+            errors[index] = _norm_error(float(norms[index]))
             prepared[index] = 0
     if spec.metric is Metric.COSINE:
         _make_unit(prepared, norms)
