@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from training.views.spec import ViewSpec
 
-__all__ = ["ImageBatch", "LossOutput", "Method", "Needs", "Progress", "TextBatch"]
+__all__ = ["ImageBatch", "LossOutput", "Method", "MethodContext", "Needs", "Progress", "TextBatch"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +28,18 @@ class Needs:
     """Uses `batch.label`; items without one are never given one."""
     dataset_size: bool = False
     """Its state is sized by the data set, or must be smaller than it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MethodContext:
+    """What a method is told of the run it is built for."""
+
+    dataset_size: int
+    """Items in training."""
+    batch_size: int
+    """Items of a step, over all ranks."""
+    image_size_px: int = 0
+    """Side of the views; 0 for texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,7 @@ class TextBatch:
     document: Tensor
     """`[n]` int64: number of the document each sentence is from; adjacency ends where it changes."""
     sentence: Tensor
-    """`[n]` int64: equal exactly where the sentences' texts are equal."""
+    """`[n]` int64: equal exactly where the sentences' texts are equal, in the whole corpus and on every rank."""
     index: Tensor
     """`[n]` int64: place in the corpus; i and i+1 of one document are neighbours."""
 
@@ -101,10 +113,10 @@ class Method(nn.Module, ABC):
     def loss(self, batch: Any, progress: Progress) -> LossOutput:  # each method states its own batch type
         """Computes the loss of one batch; fp32 whatever the encoder's precision."""
 
-    def after_step(self, progress: Progress) -> None:  # noqa: B027 - most methods have nothing to do here
+    def after_step(self, progress: Progress) -> None:
         """Runs after the optimiser's step, without gradients: EMA updates."""
 
-    def at_epoch_end(self, progress: Progress) -> None:  # noqa: B027 - most methods have nothing to do here
+    def at_epoch_end(self, progress: Progress) -> None:
         """Runs after the last step of a pass over the data."""
 
     def param_groups(self) -> Iterable[dict[str, Any]]:
