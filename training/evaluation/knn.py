@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.evaluation.vectors import unit_rows
+from training.evaluation.vectors import Vectors, row_count, score_matrix, unit_rows
 
 __all__ = ["NeighbourVote", "neighbour_votes", "predict_labels"]
 
 _SCORES_PER_BLOCK = 32_000_000
-"""Similarities held at once: 128 MB of float32."""
+"""Similarities held at once: 256 MB of float64."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,8 +37,8 @@ class NeighbourVote:
 
 
 def predict_labels(
-    queries: NDArray[np.float32],
-    bank: NDArray[np.float32],
+    queries: Vectors,
+    bank: Vectors,
     bank_labels: NDArray[np.int64],
     vote: NeighbourVote,
     own_rows: NDArray[np.int64] | None = None,
@@ -62,17 +62,18 @@ def predict_labels(
 
     Source: Wu et al. 2018, arXiv:1805.01978 (weighted vote, k 200, temperature 0.07 to 0.1). Differs: ties.
     """
-    available = len(bank) - (own_rows is not None)
+    bank_count = row_count(bank)
+    available = bank_count - (own_rows is not None)
     if vote.k > available:
         raise ValueError(f"k ({vote.k}) exceeds the {available} bank items a query may ask; choose a smaller k")
-    if len(bank_labels) != len(bank) or (bank_labels < 0).any():
+    if len(bank_labels) != bank_count or (bank_labels < 0).any():
         raise ValueError("every bank item needs a label of at least 0; leave unlabelled items out")
     class_count = int(bank_labels.max()) + 1
-    unit_bank, unit_queries = torch.from_numpy(unit_rows(bank)), torch.from_numpy(unit_rows(queries))
-    block = max(1, _SCORES_PER_BLOCK // len(bank))
+    unit_bank, unit_queries = unit_rows(bank), unit_rows(queries)
+    block = max(1, _SCORES_PER_BLOCK // bank_count)
     predictions = []
-    for start in range(0, len(queries), block):
-        scores = unit_queries[start : start + block] @ unit_bank.T  # [b, n]
+    for start in range(0, row_count(queries), block):
+        scores = torch.from_numpy(score_matrix(unit_queries[start : start + block], unit_bank))  # [b, n]
         if own_rows is not None:
             own = torch.from_numpy(own_rows[start : start + block])
             scores[torch.arange(len(scores)), own] = -torch.inf

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.ranks import mean_reciprocal_rank, pessimistic_ranks, score_matrix
+from training.evaluation.ranks import mean_reciprocal_rank, pessimistic_ranks
+from training.evaluation.vectors import Vectors, row_count, score_matrix
 
 __all__ = ["DEFAULT_POOL_SIZE", "NextSentenceRanks", "next_sentence_mrr", "rank_next_sentences"]
 
@@ -40,8 +41,8 @@ class NextSentenceRanks:
 
 
 def rank_next_sentences(
-    query_embeddings: NDArray[np.float32],
-    candidate_embeddings: NDArray[np.float32],
+    query_embeddings: Vectors,
+    candidate_embeddings: Vectors,
     documents: NDArray[np.int64],
     sentences: NDArray[np.int64],
     *,
@@ -70,7 +71,7 @@ def rank_next_sentences(
     adjacency, and duplicates are one candidate.
     """
     count = len(documents)
-    lengths = (len(query_embeddings), len(candidate_embeddings), count, len(sentences))
+    lengths = (row_count(query_embeddings), row_count(candidate_embeddings), count, len(sentences))
     if len(set(lengths)) != 1:
         raise ValueError(f"queries, candidates, documents and sentences must be equally long, got {lengths}")
     if pool_size < 3:
@@ -94,8 +95,8 @@ def rank_next_sentences(
 
 
 def next_sentence_mrr(
-    query_embeddings: NDArray[np.float32],
-    candidate_embeddings: NDArray[np.float32],
+    query_embeddings: Vectors,
+    candidate_embeddings: Vectors,
     documents: NDArray[np.int64],
     sentences: NDArray[np.int64],
     *,
@@ -124,8 +125,8 @@ def _pool_starts(count: int, size: int) -> list[int]:
 
 
 def _rank_pool(
-    queries: NDArray[np.float32],
-    candidates: NDArray[np.float32],
+    queries: Vectors,
+    candidates: Vectors,
     sentences: NDArray[np.int64],
     rows: NDArray[np.int64],
 ) -> NDArray[np.int64]:

@@ -7,25 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["mean_reciprocal_rank", "pessimistic_ranks", "recall_at", "score_matrix"]
+__all__ = ["mean_reciprocal_rank", "pessimistic_ranks", "recall_at"]
 
 _NOTHING_RANKED = "no query was ranked; the data holds no query with an answer"
-
-
-def score_matrix(queries: NDArray[np.float32], candidates: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Computes inner products so that equal vectors get equal scores.
-
-    Products are summed in float64 and rounded to float32: the order of summation, which depends on a row's place in the
-    matrix, then no longer breaks ties by accident.
-
-    Args:
-        queries: `[m, d]`.
-        candidates: `[n, d]`.
-
-    Returns:
-        `[m, n]`.
-    """
-    return (queries.astype(np.float64) @ candidates.astype(np.float64).T).astype(np.float32)
 
 
 def pessimistic_ranks(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.evaluation.ranks import pessimistic_ranks, score_matrix
-from training.evaluation.vectors import unit_rows
+from training.evaluation.ranks import pessimistic_ranks
+from training.evaluation.vectors import Vectors, row_count, score_matrix, unit_rows
 
 __all__ = ["rank_retrieval"]
 
@@ -15,8 +15,8 @@ _SCORES_PER_BLOCK = 16_000_000
 
 
 def rank_retrieval(
-    queries: NDArray[np.float32],
-    gallery: NDArray[np.float32],
+    queries: Vectors,
+    gallery: Vectors,
     query_ids: NDArray[np.int64],
     gallery_ids: NDArray[np.int64],
     own_rows: NDArray[np.int64] | None = None,
@@ -38,15 +38,16 @@ def rank_retrieval(
 
     Source: pair retrieval as in sentence-transformers' TranslationEvaluator. Differs: ties, several right answers.
     """
-    if len(queries) != len(query_ids) or len(gallery) != len(gallery_ids):
+    query_count, gallery_count = row_count(queries), row_count(gallery)
+    if query_count != len(query_ids) or gallery_count != len(gallery_ids):
         raise ValueError(
-            f"each vector needs an id, got {len(queries)} queries with {len(query_ids)} ids "
-            f"and {len(gallery)} gallery items with {len(gallery_ids)}"
+            f"each vector needs an id, got {query_count} queries with {len(query_ids)} ids "
+            f"and {gallery_count} gallery items with {len(gallery_ids)}"
         )
     unit_queries, unit_gallery = unit_rows(queries), unit_rows(gallery)
-    block = max(1, _SCORES_PER_BLOCK // max(1, len(gallery)))
+    block = max(1, _SCORES_PER_BLOCK // max(1, gallery_count))
     ranks = []
-    for start in range(0, len(queries), block):
+    for start in range(0, query_count, block):
         part = slice(start, start + block)
         positives = query_ids[part, None] == gallery_ids[None, :]
         excluded = None

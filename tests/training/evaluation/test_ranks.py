@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.evaluation.ranks import mean_reciprocal_rank, pessimistic_ranks, recall_at, score_matrix
+from training.evaluation.ranks import mean_reciprocal_rank, pessimistic_ranks, recall_at
 
 
 def test_rank_counts_negatives_at_or_above_the_best_positive() -> None:
@@ -37,13 +37,6 @@ def test_ranks_equal_a_naive_loop() -> None:
         best = max(score for score, right in zip(row, answers, strict=True) if right)
         expected.append(1 + sum(1 for score, right in zip(row, answers, strict=True) if not right and score >= best))
     assert pessimistic_ranks(scores, positives).tolist() == expected
-
-
-def test_equal_vectors_get_equal_scores_at_any_place() -> None:
-    rng = np.random.default_rng(1)
-    vector = rng.normal(size=(1, 383)).astype(np.float32)
-    scores = score_matrix(rng.normal(size=(7, 383)).astype(np.float32), np.repeat(vector, 131, axis=0))
-    assert np.array_equal(scores, np.repeat(scores[:, :1], 131, axis=1))
 
 
 def test_query_without_a_positive_is_refused() -> None:
