@@ -67,7 +67,7 @@ class ServingError(Exception):
 
     Args:
         message: One sentence that names the value, the limit and the remedy.
-        metadata: The dynamic values of the message, for machines; keys are lower_snake.
+        **metadata: The dynamic values of the message, for machines; keys are lower_snake.
     """
 
     reason: ClassVar[str]
@@ -170,7 +170,7 @@ class Overloaded(ServingError):
     Args:
         message: One sentence that names the bound.
         retry_after_s: Seconds after which a retry is worthwhile.
-        metadata: As in `ServingError`.
+        **metadata: As in `ServingError`.
     """
 
     reason = "QUEUE_FULL"

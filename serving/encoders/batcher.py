@@ -164,6 +164,8 @@ def _still_wanted(request: PendingRequest, now_s: float) -> bool:
         request.finish(Cancelled("the caller has gone"))
         return False
     if request.deadline_s is not None and now_s >= request.deadline_s:
-        request.finish(DeadlineExceeded("the deadline passed while the request was queued; allow more time or send less"))
+        request.finish(
+            DeadlineExceeded("the deadline passed while the request was queued; allow more time or send less")
+        )
         return False
     return True

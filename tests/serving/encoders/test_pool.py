@@ -103,7 +103,7 @@ async def test_a_refused_bundle_leaves_the_others_serving(start: Start, tmp_path
     phases = {name: state.phase for name, state in pool.states().items()}
     assert phases == {"damaged": EncoderPhase.REFUSED, "text": EncoderPhase.SERVING}
     assert [info.name for info in pool.infos()] == ["text"]
-    with pytest.raises(EncoderRefused, match="sha256 of onnx/model.onnx"):
+    with pytest.raises(EncoderRefused, match=r"sha256 of onnx/model\.onnx"):
         pool.resolve("damaged")
 
 
