@@ -1,0 +1,112 @@
+"""Wraps every call of a server in an async context manager: one shape for metrics, errors and whatever comes next."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import grpc
+from grpc import aio
+from grpc_status import rpc_status
+
+from serving.rpc.status import status_of
+
+__all__ = ["Around", "ErrorBoundary", "abort_with"]
+
+# What passes through is any service's messages: the types of one call do not matter here.
+Context = aio.ServicerContext[Any, Any]
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class Around(aio.ServerInterceptor):
+    """Enters a context manager around each call.
+
+    Args:
+        around: Called with the full method name (`/package.Service/Method`) and the call's context.
+    """
+
+    def __init__(self, around: Callable[[str, Context], AbstractAsyncContextManager[None]]) -> None:
+        self._around = around
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        """Finds the call's handler and wraps it.
+
+        Args:
+            continuation: Finds the handler.
+            handler_call_details: Which method is called.
+
+        Returns:
+            A handler of the same kind; None for an unknown method, which gRPC answers itself.
+        """
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        method = str(handler_call_details.method)
+        if handler.response_streaming:
+            return self._wrap_stream(handler, method)
+        return self._wrap_unary(handler, method)
+
+    def _wrap_unary(self, handler: Handler, method: str) -> Handler:
+        behaviour: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
+
+        async def call(request: Any, context: Context) -> Any:
+            async with self._around(method, context):
+                return await behaviour(request, context)
+
+        make: Any = (
+            grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+        )
+        return _remake(make, call, handler)
+
+    def _wrap_stream(self, handler: Handler, method: str) -> Handler:
+        behaviour: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
+
+        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+            async with self._around(method, context):
+                async for reply in behaviour(request, context):
+                    yield reply
+
+        make: Any = (
+            grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
+        )
+        return _remake(make, call, handler)
+
+
+def _remake(make: Any, call: Any, handler: Handler) -> Handler:
+    remade: Handler = make(
+        call, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer
+    )
+    return remade
+
+
+async def abort_with(context: Context, error: BaseException) -> None:
+    """Ends a call with the status of an error, details included.
+
+    Args:
+        context: The call.
+        error: What was raised.
+    """
+    status = rpc_status.to_status(status_of(error))
+    await context.abort(status.code, status.details or "", status.trailing_metadata or ())
+
+
+class ErrorBoundary(Around):
+    """Turns whatever a servicer raises into a status; nothing internal leaks."""
+
+    def __init__(self) -> None:
+        super().__init__(self._boundary)
+
+    @staticmethod
+    @asynccontextmanager
+    async def _boundary(_method: str, context: Context) -> AsyncIterator[None]:
+        try:
+            yield
+        except aio.AbortError:
+            raise
+        except Exception as error:
+            await abort_with(context, error)
