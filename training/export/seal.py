@@ -1,0 +1,193 @@
+"""Seals an encoder: makes its graphs, proves them against torch, and writes down what must hold ever after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+
+from models.bundle.assemble import assemble_encoder, digest_preparation, identify
+from models.bundle.encoder import Encoder
+from models.bundle.golden import Agreement, Golden, find_agreement_fault, measure_agreement
+from models.bundle.identity import compute_space, digest_file, digest_tensors
+from models.bundle.manifest import (
+    FORMAT_VERSION,
+    EncoderEntry,
+    FileEntry,
+    GoldenEntry,
+    GraphEntry,
+    Manifest,
+    Prompts,
+    write_manifest,
+)
+from models.bundle.tokens import Tokenizer
+from models.bundle.verify import BATCH_SIZES
+from models.image.served import ServedImageEncoder
+from training.export.golden import make_golden_images, make_golden_texts
+from training.export.graph import export_image_graph, export_text_graph
+from training.export.quantise import quantise_graph
+from training.export.reference import take_statistics
+from training.export.source import ExportConfig, ExportSource
+from training.export.torch_vectors import embed_in_torch
+
+__all__ = ["GOLDEN_TOLERANCE", "ExportError", "seal"]
+
+GOLDEN_TOLERANCE: Final = 1e-4
+"""What a component may differ from torch's on any machine; 1e-6 is usual, other processors add in another order."""
+_INT8_BATCH_TOLERANCE: Final = 0.02
+"""The least that is allowed of a quantised graph, whose scales depend on the whole batch."""
+_GRAPH_FILES: Final = {"fp32": "onnx/model.onnx", "int8": "onnx/model_int8.onnx"}
+
+
+class ExportError(ValueError):
+    """An encoder whose graph does not do what the encoder does; there is no bundle."""
+
+
+def seal(source: ExportSource, folder: Path, *, name: str, config: ExportConfig) -> Manifest:
+    """Fills a folder with a complete bundle.
+
+    Args:
+        source: What is exported.
+        folder: Where to, empty.
+        name: What the encoder is called in requests.
+        config: Precisions, prompts, results.
+
+    Returns:
+        The manifest, as written.
+
+    Raises:
+        ExportError: ONNX Runtime does not reproduce torch on the golden inputs.
+    """
+    prompts = config.prompts or source.prompts
+    source.write_files(folder, prompts)
+    golden = _write_golden(source, folder, prompts)
+    precisions = [precision for precision in _GRAPH_FILES if precision == "fp32" or precision in config.precisions]
+    _write_graphs(source, folder, precisions)
+    manifest = _draft(source, folder, name=name, config=config, prompts=prompts, precisions=precisions)
+    (entry,) = manifest.encoders
+    for precision in precisions:
+        entry = _prove(folder, manifest, entry, precision=precision, golden=golden)
+    reference = config.reference or source.reference
+    if reference is not None:
+        encoder = assemble_encoder(folder, manifest, entry, precision="fp32", threads=_threads())
+        entry = replace(entry, statistics=take_statistics(encoder, reference))
+    sealed = replace(manifest, encoders=(entry,))
+    write_manifest(sealed, folder)
+    return sealed
+
+
+def _write_golden(source: ExportSource, folder: Path, prompts: Prompts) -> Golden:
+    items: tuple[str | bytes, ...]
+    (folder / "golden").mkdir()
+    if isinstance(source.preparation, Tokenizer):
+        texts = make_golden_texts(source.preparation, max_tokens=source.limits.max_tokens)
+        listed = json.dumps(texts, indent=1, ensure_ascii=False)
+        (folder / "golden" / "texts.json").write_text(listed + "\n", encoding="utf-8")
+        items = texts
+    else:
+        images = make_golden_images()
+        for number, image in enumerate(images):
+            (folder / "golden" / f"{number:02d}.png").write_bytes(image)
+        items = images
+    vectors = embed_in_torch(source, items, prompts)
+    if not np.isfinite(vectors).all():
+        raise ExportError("torch itself gives vectors that are not finite; the training has diverged")
+    np.save(folder / "golden" / "vectors.npy", vectors)
+    return Golden(items=items, vectors=vectors)
+
+
+def _write_graphs(source: ExportSource, folder: Path, precisions: Sequence[str]) -> None:
+    (folder / "onnx").mkdir()
+    exact = folder / _GRAPH_FILES["fp32"]
+    if isinstance(source.served, ServedImageEncoder):
+        export_image_graph(source.served, exact)
+    else:
+        export_text_graph(source.served, exact)
+    if "int8" in precisions:
+        quantise_graph(exact, folder / _GRAPH_FILES["int8"])
+
+
+def _draft(
+    source: ExportSource,
+    folder: Path,
+    *,
+    name: str,
+    config: ExportConfig,
+    prompts: Prompts,
+    precisions: Sequence[str],
+) -> Manifest:
+    """Returns the manifest as it will be, but for what is measured next."""
+    files = {
+        path.relative_to(folder).as_posix(): FileEntry(sha256=digest_file(path), size_bytes=path.stat().st_size)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    tensors_sha256 = digest_tensors({key: value.numpy() for key, value in source.served.state_dict().items()})
+    space = compute_space(
+        tensors_sha256=tensors_sha256,
+        preprocessing_sha256=digest_preparation(folder, source.modality),
+        pooling=source.pooling,
+        document_prompt=prompts.document,
+    )
+    inputs = [path for path in files if path.startswith("golden/") and not path.endswith(".npy")]
+    entry = EncoderEntry(
+        modality=source.modality,
+        dimension=source.served.width,
+        metric=source.metric,
+        limits=source.limits,
+        pooling=source.pooling,
+        prompts=prompts,
+        tensors_sha256=tensors_sha256,
+        space=space,
+        graphs={precision: _unmeasured(_GRAPH_FILES[precision]) for precision in precisions},
+        golden=GoldenEntry(inputs=tuple(inputs), vectors="golden/vectors.npy", tolerance=GOLDEN_TOLERANCE),
+    )
+    return Manifest(
+        format_version=FORMAT_VERSION,
+        name=name,
+        version=config.version,
+        provenance=source.provenance,
+        evaluation=tuple(config.results),
+        files=files,
+        encoders=(entry,),
+    )
+
+
+def _unmeasured(file: str) -> GraphEntry:
+    return GraphEntry(
+        file=file, fingerprint="", golden_deviation=0.0, golden_cosine=1.0, batch_deviation=0.0, batch_tolerance=0.0
+    )
+
+
+def _prove(folder: Path, manifest: Manifest, entry: EncoderEntry, *, precision: str, golden: Golden) -> EncoderEntry:
+    encoder: Encoder = assemble_encoder(folder, manifest, entry, precision=precision, threads=_threads())
+    agreement = measure_agreement(encoder, golden, batch_sizes=BATCH_SIZES)
+    graph = replace(
+        entry.graphs[precision],
+        golden_deviation=agreement.golden_deviation,
+        golden_cosine=agreement.golden_cosine,
+        batch_deviation=agreement.batch_deviation,
+        batch_tolerance=_batch_tolerance(precision, agreement),
+    )
+    proved = replace(entry, graphs={**entry.graphs, precision: graph})
+    fault = find_agreement_fault(proved, precision, agreement)
+    if fault is not None:
+        raise ExportError(f"nothing was exported: {fault}")
+    identity = identify(manifest, proved, precision, golden_cosine=agreement.golden_cosine)
+    named = replace(graph, fingerprint=identity.fingerprint)
+    return replace(proved, graphs={**proved.graphs, precision: named})
+
+
+def _batch_tolerance(precision: str, agreement: Agreement) -> float:
+    if precision == "fp32":
+        return GOLDEN_TOLERANCE
+    return max(_INT8_BATCH_TOLERANCE, 2 * agreement.batch_deviation)
+
+
+def _threads() -> int:
+    return max(1, torch.get_num_threads())
