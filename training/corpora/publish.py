@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = ["publish_folder", "staging_folder", "sync_file", "write_json"]
 
+_STALE_AFTER_S = 60.0
+
 
 @contextmanager
 def staging_folder(destination: Path) -> Iterator[Path]:
     """Gives a fresh folder beside the destination, on the same file system, and removes what is left of it.
+
+    What a killed process left behind for the same destination is removed first.
 
     Args:
         destination: What will be published.
@@ -24,13 +30,18 @@ def staging_folder(destination: Path) -> Iterator[Path]:
         The folder to fill, and then to hand to `publish_folder`.
     """
     destination.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(destination)
     staging = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", suffix=".partial", dir=destination.parent))
+    descriptor = os.open(staging, os.O_RDONLY)
     try:
+        # The lock says that its process lives; the kernel drops it with the process.
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         # mkdtemp gives 0700; what is published has the permissions that the user's umask says.
         staging.chmod(0o777 & ~_umask())
         yield staging
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        os.close(descriptor)
 
 
 def publish_folder(staging: Path, destination: Path) -> None:
@@ -44,12 +55,9 @@ def publish_folder(staging: Path, destination: Path) -> None:
         ValueError: The destination is taken.
     """
     _sync_folder(staging)
-    try:
-        staging.rename(destination)
-    except OSError as error:
-        if destination.exists():
-            raise ValueError(f"{destination} exists already; remove it or choose another place") from error
-        raise
+    if destination.is_file() or (destination.is_dir() and any(destination.iterdir())):
+        raise ValueError(f"{destination} exists already; remove it or choose another place")
+    staging.rename(destination)
     _sync_folder(destination.parent)
 
 
@@ -74,6 +82,23 @@ def sync_file(path: Path) -> None:
     """
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _remove_abandoned(destination: Path) -> None:
+    for left in destination.parent.glob(f".{destination.name}.*.partial"):
+        try:
+            descriptor = os.open(left, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # One that is younger may have been made by a process that has not locked it yet.
+            if time.time() - left.stat().st_mtime > _STALE_AFTER_S:
+                shutil.rmtree(left, ignore_errors=True)
+        except OSError:
+            continue  # its process lives, or another one has just removed it
+        finally:
+            os.close(descriptor)
 
 
 def _sync_folder(path: Path) -> None:

@@ -16,8 +16,8 @@ _TITLES = """
 """
 _MONTHS = "jan feb apr jun jul aug sep sept oct nov dec"
 _SCHOLARLY = """
-    al approx c ca cf ch chap cit ed eds esp est et etc fig figs fl i.e e.g ibid incl lit loc no nos nr op orig p pp repr
-    seq trans transl v viz vol vols vs
+    al approx c ca cf ch chap cit ed eds esp est et etc fig figs fl i.e e.g ibid incl lit loc no nos nr op orig p pp
+    repr seq trans transl v viz vol vols vs
 """
 _NAMES = "assn assoc ave blvd bros co corp dept div hwy inc intl llc ltd natl rd univ"
 
