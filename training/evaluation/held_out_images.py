@@ -1,0 +1,83 @@
+"""Held-out images and a subject's vectors of them, shared by the image tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.corpora.splits import Split
+from training.evaluation.data import ImageData
+from training.evaluation.linear_probe import LinearProbe
+from training.evaluation.subjects import Advance, ImageSubject
+
+__all__ = ["HeldOutImages", "ImageTaskConfig"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageTaskConfig:
+    """Settings of the image tasks."""
+
+    neighbours: int = 20
+    """Neighbours of the weighted and of the plain vote; 1 neighbour is asked too."""
+    temperature: float = 0.07
+    """Of the weighted vote."""
+    probe: LinearProbe = field(default_factory=LinearProbe)
+    """How the linear probe is fitted."""
+    bank_items: int | None = None
+    """Most training images asked or fitted on, a seeded sample; None: all."""
+    view_pairs: int = 2048
+    """Most images whose views are compared where there are no vendors: the first of a seeded order."""
+    seed: int = 0
+    """Of the samples and of the views."""
+
+
+class HeldOutImages:
+    """A subject's vectors of one split, and of the training images, each computed once.
+
+    Args:
+        subject: What embeds.
+        data: The images.
+        split: What is measured.
+        config: How many training images are used.
+        advance: Told of progress.
+    """
+
+    def __init__(
+        self,
+        subject: ImageSubject,
+        data: ImageData,
+        split: Split,
+        config: ImageTaskConfig,
+        advance: Advance | None = None,
+    ) -> None:
+        self.subject = subject
+        self.data = data
+        self.indices = data.indices(split)
+        """`[n]`: the split's items, ascending."""
+        self.bank_indices = _sample(data.indices(Split.TRAIN), config.bank_items, config.seed)
+        """`[b]`: the training items that are used, ascending."""
+        self._advance = advance
+        self._vectors: NDArray[np.float32] | None = None
+        self._bank_vectors: NDArray[np.float32] | None = None
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """`[n, d]`: the split's vectors."""
+        if self._vectors is None:
+            self._vectors = self.subject.embed_images(self.data, self.indices, self._advance)
+        return self._vectors
+
+    @property
+    def bank_vectors(self) -> NDArray[np.float32]:
+        """`[b, d]`: the training items' vectors."""
+        if self._bank_vectors is None:
+            self._bank_vectors = self.subject.embed_images(self.data, self.bank_indices, self._advance)
+        return self._bank_vectors
+
+
+def _sample(indices: NDArray[np.int64], limit: int | None, seed: int) -> NDArray[np.int64]:
+    if limit is None or len(indices) <= limit:
+        return indices
+    return np.sort(np.random.default_rng(seed).choice(indices, limit, replace=False))

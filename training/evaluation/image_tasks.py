@@ -1,0 +1,213 @@
+"""What an image encoder is asked: the label, the other vendor's drawing; and how its vectors lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.evaluation.alignment_uniformity import alignment_distances
+from training.evaluation.crops import make_crop
+from training.evaluation.geometry import measure_spread
+from training.evaluation.held_out_images import HeldOutImages, ImageTaskConfig
+from training.evaluation.knn import NeighbourVote, predict_labels
+from training.evaluation.linear_probe import fit_linear_probe
+from training.evaluation.measurement import Measurement, PerQuery, TaskUnavailableError
+from training.evaluation.rank_measurements import CUTOFFS
+from training.evaluation.results import Parameter
+from training.evaluation.retrieval import rank_retrieval
+from training.evaluation.vendors import VendorDrawings, find_vendor_drawings
+
+__all__ = ["IMAGE_TASKS", "ImageTask"]
+
+ImageTask = Callable[[HeldOutImages, ImageTaskConfig], list[Measurement]]
+"""Measures one thing, or raises `TaskUnavailableError`."""
+
+
+def measure_knn(images: HeldOutImages, config: ImageTaskConfig) -> list[Measurement]:
+    """Predicts held-out labels from the nearest training images: weighted, plain, and by the single nearest.
+
+    Args:
+        images: Held-out and training images with labels.
+        config: `neighbours` and `temperature`.
+
+    Returns:
+        Three accuracies.
+
+    Raises:
+        TaskUnavailableError: One side has no labels.
+    """
+    queries, bank, labels = _labelled(images, "knn")
+    bank_vectors, vectors = images.bank_vectors[bank], images.vectors[queries]
+    bank_labels, right_labels = labels[images.bank_indices[bank]], labels[images.indices[queries]]
+    k = min(config.neighbours, len(bank))
+    votes = (
+        NeighbourVote(k=k, temperature=config.temperature),
+        NeighbourVote(k=k, temperature=None),
+        NeighbourVote(k=1, temperature=None),
+    )
+    found = []
+    for vote in votes:
+        right = predict_labels(vectors, bank_vectors, bank_labels, vote) == right_labels
+        weighting = "plain" if vote.temperature is None else f"weighted, T {vote.temperature}"
+        found.append(_accuracy("knn", right, {"k": vote.k, "vote": weighting}, len(bank)))
+    return found
+
+
+def measure_linear_probe(images: HeldOutImages, config: ImageTaskConfig) -> list[Measurement]:
+    """Fits a linear classifier on training images' vectors and predicts held-out labels.
+
+    Args:
+        images: Held-out and training images with labels.
+        config: `probe`.
+
+    Returns:
+        The accuracy.
+
+    Raises:
+        TaskUnavailableError: One side has no labels.
+    """
+    queries, bank, labels = _labelled(images, "linear-probe")
+    bank_labels = labels[images.bank_indices[bank]]
+    result = fit_linear_probe(images.bank_vectors[bank], bank_labels, images.vectors[queries], config.probe)
+    right = result.predictions == labels[images.indices[queries]]
+    return [_accuracy("linear-probe", right, {}, len(bank))]
+
+
+def _labelled(images: HeldOutImages, task: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Returns the rows of labelled queries and bank items, and all labels."""
+    labels = images.data.labels
+    if labels is None:
+        raise TaskUnavailableError(f"{task} needs labels, and the pack has none; leave the task out")
+    queries = np.flatnonzero(labels[images.indices] >= 0)
+    bank = np.flatnonzero(labels[images.bank_indices] >= 0)
+    if len(queries) == 0 or len(bank) == 0:
+        raise TaskUnavailableError(
+            f"{task} needs labelled images in the train split and the one measured; "
+            f"there are {len(bank)} and {len(queries)}"
+        )
+    return queries, bank, labels
+
+
+def _accuracy(task: str, right: NDArray[np.bool_], parameters: dict[str, Parameter], bank_count: int) -> Measurement:
+    return Measurement(
+        task=task,
+        metric="accuracy",
+        outcome=PerQuery(right.astype(np.float64)),
+        parameters=parameters,
+        n_gallery=bank_count,
+        n_query=len(right),
+        labels_used=bank_count,
+    )
+
+
+def measure_cross_vendor(images: HeldOutImages, config: ImageTaskConfig) -> list[Measurement]:  # noqa: ARG001 - interface
+    """Finds each held-out drawing's concept among another vendor's drawings of all held-out concepts.
+
+    Args:
+        images: Held-out drawings with vendors and concepts.
+        config: Makes no difference here.
+
+    Returns:
+        MRR and recalls, the mean over all ordered pairs of vendors, and R@1 of each pair.
+
+    Raises:
+        TaskUnavailableError: There are no vendors.
+    """
+    drawings = find_vendor_drawings(images.data, images.indices)
+    concepts = np.arange(len(drawings.groups))
+    ranks = {
+        (one, other): rank_retrieval(
+            images.vectors[drawings.rows[one]], images.vectors[drawings.rows[other]], concepts, concepts
+        )
+        for one, other in drawings.directions
+    }
+    return [*_mean_over_directions(drawings, ranks), *_each_direction(drawings, ranks)]
+
+
+def _mean_over_directions(
+    drawings: VendorDrawings, ranks: dict[tuple[int, int], NDArray[np.int64]]
+) -> list[Measurement]:
+    """A concept's value is its mean over the directions, so that an interval is drawn over concept groups."""
+    stacked = np.stack(list(ranks.values()))  # [directions, concepts]
+    per_concept = {"mrr": (1.0 / stacked).mean(axis=0)}
+    per_concept |= {f"recall@{k}": (stacked <= k).mean(axis=0) for k in CUTOFFS}
+    return [
+        _vendor_measurement(drawings, metric, f"mean of {len(ranks)}", values, stacked.size)
+        for metric, values in per_concept.items()
+    ]
+
+
+def _each_direction(drawings: VendorDrawings, ranks: dict[tuple[int, int], NDArray[np.int64]]) -> list[Measurement]:
+    return [
+        _vendor_measurement(
+            drawings,
+            "recall@1",
+            f"{drawings.vendors[one]} to {drawings.vendors[other]}",
+            (found == 1).astype(np.float64),
+            len(found),
+        )
+        for (one, other), found in ranks.items()
+    ]
+
+
+def _vendor_measurement(
+    drawings: VendorDrawings, metric: str, direction: str, values: NDArray[np.float64], query_count: int
+) -> Measurement:
+    return Measurement(
+        task="cross-vendor",
+        metric=metric,
+        outcome=PerQuery(values, drawings.groups),
+        parameters={"direction": direction},
+        n_gallery=len(values),
+        n_query=query_count,
+    )
+
+
+def measure_image_geometry(images: HeldOutImages, config: ImageTaskConfig) -> list[Measurement]:
+    """Describes how the vectors lie: alignment of vendors' drawings or of two views, uniformity, effective rank.
+
+    Args:
+        images: Held-out images.
+        config: `view_pairs` and `seed`, where there are no vendors.
+
+    Returns:
+        Alignment, uniformity and, where there are at least as many images as dimensions, RankMe.
+    """
+    vectors = images.vectors
+    try:
+        drawings = find_vendor_drawings(images.data, images.indices)
+    except TaskUnavailableError:
+        distances, clusters, pairs = _view_distances(images, config), None, "views"
+    else:
+        ordered = [(one, other) for one, other in drawings.directions if one < other]
+        distances = np.concatenate(
+            [alignment_distances(vectors[drawings.rows[one]], vectors[drawings.rows[other]]) for one, other in ordered]
+        )
+        clusters, pairs = np.tile(drawings.groups, len(ordered)), "vendors"
+    alignment = Measurement(
+        task="geometry",
+        metric="alignment",
+        outcome=PerQuery(distances, clusters),
+        parameters={"pairs": pairs},
+        n_query=len(distances),
+    )
+    return [alignment, *measure_spread(vectors)]
+
+
+def _view_distances(images: HeldOutImages, config: ImageTaskConfig) -> NDArray[np.float64]:
+    rng = np.random.default_rng(config.seed)
+    chosen = np.sort(rng.permutation(images.indices)[: config.view_pairs])
+    pixels = images.data.read(chosen)
+    first, second = ([make_crop(image, rng) for image in pixels] for _ in range(2))
+    return alignment_distances(images.subject.embed_rgb(first), images.subject.embed_rgb(second))
+
+
+IMAGE_TASKS: dict[str, ImageTask] = {
+    "knn": measure_knn,
+    "linear-probe": measure_linear_probe,
+    "cross-vendor": measure_cross_vendor,
+    "geometry": measure_image_geometry,
+}
+"""The image tasks, by the name a user types."""

@@ -1,0 +1,170 @@
+"""What is measured: anything that turns texts or images into vectors, with what identifies it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.bundle.encoder import Modality
+from models.bundle.pixels import decode_image
+from training.evaluation.data import ImageData
+from training.evaluation.vectors import Vectors
+
+__all__ = ["Advance", "ImageSubject", "PixelEncoder", "Subject", "SubjectInfo", "TextSubject", "TowerSubject"]
+
+Advance = Callable[[int], None]
+"""Called with how many more items are done."""
+
+_IMAGES_PER_BATCH = 128
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubjectInfo:
+    """What a result row says of its subject."""
+
+    name: str
+    """As people call it."""
+    fingerprint: str
+    """Identifies exactly what was measured."""
+    modality: Modality
+    layer: str = "embedding"
+    """What it gives: `embedding` where it is what would be served, or a floor's own word."""
+    seed: int | None = None
+    """Of its training; None where it has none."""
+    flops: float | None = None
+    """Floating-point operations per item; None where not counted."""
+
+
+class TextSubject(Protocol):
+    """Embeds texts."""
+
+    @property
+    def info(self) -> SubjectInfo:
+        """What a result row says of it."""
+        ...
+
+    def embed_texts(self, texts: Sequence[str], advance: Advance | None = None) -> Vectors:
+        """Embeds texts as they are served.
+
+        Args:
+            texts: At least one; over-long ones are cut.
+            advance: Told of progress.
+
+        Returns:
+            `[n, d]`, in the order given.
+        """
+        ...
+
+
+@runtime_checkable
+class TowerSubject(Protocol):
+    """A text subject whose training score is known: f of one sentence times g of another."""
+
+    def embed_towers(
+        self, texts: Sequence[str], advance: Advance | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Embeds texts as training compares them.
+
+        Args:
+            texts: At least one.
+            advance: Told of progress.
+
+        Returns:
+            f and g of each text, `[n, d]` each, whose inner product is the training score.
+        """
+        ...
+
+
+class PixelEncoder(Protocol):
+    """Embeds decoded images; its own resizing and normalisation is `models.bundle`'s."""
+
+    @property
+    def size_px(self) -> int | None:
+        """Side of the square it sees; None where any size will do."""
+        ...
+
+    @property
+    def background(self) -> tuple[int, int, int]:
+        """What shows through transparent parts."""
+        ...
+
+    def embed_rgb(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embeds a batch of images, each `[h, w, 3]`.
+
+        Args:
+            images: At least one; sizes may differ.
+
+        Returns:
+            `[n, d]`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSubject:
+    """Embeds images of a pack: packed pixels where the encoder's size is the pack's, else originals."""
+
+    info: SubjectInfo
+    encoder: PixelEncoder
+
+    def reads_originals(self, data: ImageData) -> bool:
+        """Returns whether a pack's own pixels are of the wrong size for the encoder.
+
+        Args:
+            data: The pack.
+
+        Returns:
+            True where originals are decoded.
+        """
+        return self.encoder.size_px is not None and self.encoder.size_px != data.size_px
+
+    def embed_images(
+        self, data: ImageData, indices: NDArray[np.int64], advance: Advance | None = None
+    ) -> NDArray[np.float32]:
+        """Embeds items of a pack.
+
+        Args:
+            data: The pack.
+            indices: `[m]`, at least one.
+            advance: Told of progress.
+
+        Returns:
+            `[m, d]`.
+
+        Raises:
+            ValueError: There is no item, or an original is gone.
+        """
+        if len(indices) == 0:
+            raise ValueError("there are no images to embed: the split is empty")
+        from_originals = self.reads_originals(data)
+        parts = []
+        for start in range(0, len(indices), _IMAGES_PER_BATCH):
+            batch = indices[start : start + _IMAGES_PER_BATCH]
+            images = self._decode(data, batch) if from_originals else list(data.read(batch))
+            parts.append(self.encoder.embed_rgb(images))
+            if advance is not None:
+                advance(len(batch))
+        return np.concatenate(parts)
+
+    def embed_rgb(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embeds images of any size, such as crops.
+
+        Args:
+            images: `[h, w, 3]` each, at least one.
+
+        Returns:
+            `[n, d]`.
+        """
+        blocks = range(0, len(images), _IMAGES_PER_BATCH)
+        return np.concatenate([self.encoder.embed_rgb(images[start : start + _IMAGES_PER_BATCH]) for start in blocks])
+
+    def _decode(self, data: ImageData, indices: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
+        return [decode_image(data.original(int(i)), background=self.encoder.background) for i in indices]
+
+
+Subject = TextSubject | ImageSubject
+"""Anything that can be measured."""

@@ -1,0 +1,131 @@
+"""Subjects that are torch modules: runs, encoders in a directory, untrained ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.bundle.pixels import ImagePreprocessing, normalise_image, resize_image
+from models.bundle.tokens import Tokenizer
+from models.image.served import ServedImageEncoder
+from models.text.served import ServedTextEncoder
+from training.evaluation.batching import group_by_length
+from training.evaluation.subjects import Advance, SubjectInfo
+
+__all__ = ["TorchPixelEncoder", "TorchTextSubject"]
+
+_TOKENS_PER_BATCH = 8192
+
+
+class TorchTextSubject:
+    """A sentence encoder in torch, in eval mode.
+
+    Args:
+        info: What a result row says of it.
+        served: The encoder as it is served; put into eval mode here.
+        tokenizer: Cuts texts as in training.
+        max_tokens: Longest text, special tokens included.
+    """
+
+    def __init__(self, info: SubjectInfo, served: ServedTextEncoder, tokenizer: Tokenizer, *, max_tokens: int) -> None:
+        self._info = info
+        self._served = served.eval()
+        self._tokenizer = tokenizer
+        self._max_tokens = max_tokens
+
+    @property
+    def info(self) -> SubjectInfo:
+        """What a result row says of it."""
+        return self._info
+
+    def embed_texts(self, texts: Sequence[str], advance: Advance | None = None) -> NDArray[np.float32]:
+        """Embeds texts as they are served.
+
+        Args:
+            texts: At least one; over-long ones are cut.
+            advance: Told of progress.
+
+        Returns:
+            `[n, d]`, in the order given.
+        """
+        return self._run(texts, lambda ids, mask: (self._served(ids, mask)[1],), advance)[0]
+
+    def embed_towers(
+        self, texts: Sequence[str], advance: Advance | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Embeds texts as training compares them: f and g, one and the same where they are tied.
+
+        Args:
+            texts: At least one; over-long ones are cut.
+            advance: Told of progress.
+
+        Returns:
+            f and g of each text, not normalised, `[n, d]` each.
+        """
+        towers = self._served.towers
+        outputs = self._run(texts, lambda ids, mask: tuple(tower(ids, mask).pooled for tower in towers), advance)
+        return outputs[0], outputs[-1]
+
+    def _run(
+        self,
+        texts: Sequence[str],
+        encode: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
+        advance: Advance | None,
+    ) -> list[NDArray[np.float32]]:
+        tokens = self._tokenizer.encode_batch(texts, max_tokens=self._max_tokens)
+        device = next(self._served.parameters()).device
+        order: list[int] = []
+        parts: list[tuple[Tensor, ...]] = []
+        with torch.inference_mode():
+            for rows in group_by_length([len(token.ids) for token in tokens], budget=_TOKENS_PER_BATCH):
+                ids, mask = self._tokenizer.pad([tokens[row].ids for row in rows])
+                outputs = encode(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+                parts.append(tuple(output.float().cpu() for output in outputs))
+                order += rows
+                if advance is not None:
+                    advance(len(rows))
+        inverse = np.argsort(np.asarray(order))
+        return [torch.cat(column).numpy()[inverse] for column in zip(*parts, strict=True)]
+
+
+class TorchPixelEncoder:
+    """An image encoder in torch, in eval mode.
+
+    Args:
+        served: The encoder as it is served; put into eval mode here.
+        preprocessing: What is done to an image before it.
+    """
+
+    def __init__(self, served: ServedImageEncoder, preprocessing: ImagePreprocessing) -> None:
+        self._served = served.eval()
+        self._preprocessing = preprocessing
+
+    @property
+    def size_px(self) -> int:
+        """Side of the square it sees."""
+        return self._preprocessing.size_px
+
+    @property
+    def background(self) -> tuple[int, int, int]:
+        """What shows through transparent parts."""
+        return self._preprocessing.background
+
+    def embed_rgb(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embeds a batch of images, each `[h, w, 3]`.
+
+        Args:
+            images: At least one; sizes may differ.
+
+        Returns:
+            `[n, d]`, unit rows.
+        """
+        settings = self._preprocessing
+        pixels = np.stack([normalise_image(resize_image(image, settings), settings) for image in images])
+        device = next(self._served.parameters()).device
+        with torch.inference_mode():
+            embeddings: Tensor = self._served(torch.from_numpy(pixels).to(device))
+        return embeddings.float().cpu().numpy()
