@@ -25,8 +25,7 @@ def mean_shift_loss(predictions: Tensor, targets: Tensor, bank: Tensor, *, neigh
     Returns:
         Scalar, fp32: mean squared distance to the neighbours, in `[0, 4]`.
 
-    Raises:
-        ValueError: `neighbour_count` is outside `[1, m]`.
+    Refuses what `nearest_neighbours` refuses.
 
     Source: Koohpayegani et al. 2021, arXiv:2105.07269.
     """

@@ -54,8 +54,7 @@ def nt_xent_loss(first: Tensor, second: Tensor, *, temperature: float) -> Tensor
     Returns:
         Scalar, fp32; log(2n - 1) where all projections are equal.
 
-    Raises:
-        ValueError: The shapes differ, the batch is empty, or the temperature is not positive.
+    Refuses what `nt_xent_scores` refuses.
 
     Source: Chen et al. 2020, arXiv:2002.05709, equation 1.
     """

@@ -53,7 +53,8 @@ def quick_thoughts_loss(scores: Tensor, adjacency: Adjacency) -> Tensor:
         softmax with a score of 0 and lets neighbours cross document borders; here it is excluded (-inf), targets
         end with the document, and copies of the sentence or of its positives are no candidates.
     """
-    _check(scores, adjacency)
+    if scores.shape != adjacency.positives.shape:
+        raise ValueError(f"scores {list(scores.shape)} and adjacency {list(adjacency.positives.shape)} differ in shape")
     positives = adjacency.positives
     with full_precision(scores):
         allowed = scores.float().masked_fill(~(positives | adjacency.negatives), float("-inf"))
@@ -81,7 +82,8 @@ def pairwise_logistic_loss(scores: Tensor, adjacency: Adjacency) -> Tensor:
     Raises:
         ValueError: `scores` and `adjacency` differ in shape.
     """
-    _check(scores, adjacency)
+    if scores.shape != adjacency.positives.shape:
+        raise ValueError(f"scores {list(scores.shape)} and adjacency {list(adjacency.positives.shape)} differ in shape")
     negative_count = adjacency.negatives.sum(dim=1)
     # Rows without negatives keep no positives, so that they weigh nothing.
     kept = adjacency.positives & (negative_count > 0)[:, None]
@@ -94,8 +96,3 @@ def pairwise_logistic_loss(scores: Tensor, adjacency: Adjacency) -> Tensor:
         per_pair = terms.sum(dim=1) / negative_count[rows].clamp_min(1)
         weights = 1.0 / kept.sum(dim=1).clamp_min(1)[rows]
         return torch.sum(per_pair * weights) / kept.any(dim=1).sum().clamp_min(1)
-
-
-def _check(scores: Tensor, adjacency: Adjacency) -> None:
-    if scores.shape != adjacency.positives.shape:
-        raise ValueError(f"scores {list(scores.shape)} and adjacency {list(adjacency.positives.shape)} differ in shape")

@@ -1,0 +1,93 @@
+"""Quick-Thoughts: a sentence is known by the sentences next to it.
+
+Two towers read each sentence of a block of contiguous ones, f as the sentence that asks and g as the candidate that
+answers. f(s_i) must score g of the sentences before and after s_i above g of all others in the block.
+
+Source: Logeswaran & Lee 2018, "An efficient framework for learning sentence representations", arXiv:1803.02893.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from training.distributed import gather, gather_with_gradient, rank
+from training.losses.adjacency import Adjacency, adjacency_of
+from training.losses.precision import unit_rows
+from training.losses.quick_thoughts import adjacency_scores, pairwise_logistic_loss, quick_thoughts_loss
+from training.methods.base import LossOutput, Method, MethodContext, Progress, TextBatch
+from training.methods.configs import QuickThoughtsConfig, QuickThoughtsLoss, Similarity
+
+__all__ = ["QuickThoughts"]
+
+
+class QuickThoughts(Method):
+    """Learns sentence encoders from which sentences stand next to each other.
+
+    Args:
+        towers: f and g, without shared parameters as in the paper, or one that serves as both; `models.text` encoders
+            of one width.
+        config: Loss, similarity and context.
+        context: Unused: nothing here is sized by the data.
+
+    Raises:
+        ValueError: There are neither one nor two towers, or two are the same module.
+    """
+
+    def __init__(
+        self,
+        towers: Sequence[nn.Module],
+        config: QuickThoughtsConfig,
+        *,
+        context: MethodContext,  # noqa: ARG002 - every method is built alike
+    ) -> None:
+        super().__init__()
+        if len(towers) not in (1, 2) or len(set(towers)) != len(towers):
+            raise ValueError(f"Quick-Thoughts takes one tower, or two different ones, got {len(towers)}")
+        self.encoder: nn.ModuleList = nn.ModuleList(towers)
+        self.config = config
+
+    def loss(self, batch: TextBatch, progress: Progress) -> LossOutput:  # noqa: ARG002 - no schedule in the paper
+        """Computes the loss of a block; under several ranks, of all their blocks together.
+
+        Another rank's sentences are candidates, but never neighbours: a rank's border is a document's end.
+
+        Args:
+            batch: A block of at least 2 contiguous sentences.
+            progress: Unused.
+
+        Returns:
+            The loss; `accuracy`, how often the best-scored candidate is a neighbour; `rows`, the fraction of sentences
+            that have one.
+        """
+        f, g = self._embed(batch)
+        adjacency = adjacency_of(
+            gather(_apart_by_rank(batch.document)),
+            gather(batch.index),
+            gather(batch.sentence),
+            context_size=self.config.context_size,
+        )
+        scores = adjacency_scores(gather_with_gradient(f), gather_with_gradient(g)) / self.config.temperature
+        loss = quick_thoughts_loss if self.config.loss is QuickThoughtsLoss.SOFTMAX else pairwise_logistic_loss
+        return LossOutput(loss(scores, adjacency), f.detach(), _metrics(scores.detach(), adjacency))
+
+    def _embed(self, batch: TextBatch) -> tuple[Tensor, Tensor]:
+        vectors = [tower(batch.input_ids, batch.attention_mask).pooled for tower in self.encoder]
+        if self.config.similarity is Similarity.COSINE:
+            vectors = [unit_rows(rows) for rows in vectors]
+        return vectors[0], vectors[-1]
+
+
+def _apart_by_rank(document: Tensor) -> Tensor:
+    # Pairs (document, rank) as one number: two ranks never share a document.
+    return document * (1 << 20) + rank()
+
+
+@torch.no_grad()
+def _metrics(scores: Tensor, adjacency: Adjacency) -> dict[str, Tensor]:
+    has_target = adjacency.positives.any(dim=1)
+    allowed = scores.masked_fill(~(adjacency.positives | adjacency.negatives), float("-inf"))
+    hits = adjacency.positives.gather(1, allowed.argmax(dim=1, keepdim=True))[:, 0] & has_target
+    return {"accuracy": hits.sum() / has_target.sum().clamp_min(1), "rows": has_target.float().mean()}
