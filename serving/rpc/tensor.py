@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from diptych.v1 import tensor_pb2
 from serving.errors import InvalidInput
 
-__all__ = ["decode_vector", "decode_vectors", "encode_vectors"]
+__all__ = ["decode_vector", "decode_vectors", "encode_vectors", "encoded_bytes"]
 
 INT8_PEAK = 127
 FLOATS: dict[tensor_pb2.DType.ValueType, str] = {
@@ -18,6 +18,32 @@ FLOATS: dict[tensor_pb2.DType.ValueType, str] = {
     tensor_pb2.D_TYPE_FLOAT16: "<f2",
 }
 """What a vector may be sent as; codes that lose more are for reading only."""
+ELEMENT_BITS: dict[int, int] = {
+    tensor_pb2.D_TYPE_UNSPECIFIED: 32,
+    tensor_pb2.D_TYPE_FLOAT32: 32,
+    tensor_pb2.D_TYPE_FLOAT16: 16,
+    tensor_pb2.D_TYPE_INT8: 8,
+    tensor_pb2.D_TYPE_BINARY: 1,
+}
+
+
+def encoded_bytes(count: int, dimension: int, encoding: tensor_pb2.DType.ValueType) -> int:
+    """Returns how many bytes vectors will take, before they are computed.
+
+    Args:
+        count: Vectors.
+        dimension: Their width.
+        encoding: As for `encode_vectors`.
+
+    Returns:
+        Bytes of the tensor's data.
+
+    Raises:
+        InvalidInput: The encoding is none that is known.
+    """
+    if encoding not in ELEMENT_BITS:
+        raise _unknown_encoding(encoding)
+    return count * math.ceil(dimension * ELEMENT_BITS[encoding] / 8)
 
 
 def encode_vectors(
@@ -46,7 +72,11 @@ def encode_vectors(
         return _encode_int8(vectors)
     if encoding == tensor_pb2.D_TYPE_BINARY:
         return tensor_pb2.Tensor(data=np.packbits(vectors > 0, axis=-1).tobytes(), dtype=encoding, shape=shape)
-    raise InvalidInput(f"output_encoding ({encoding}) must be float32, float16, int8 or binary", encoding=encoding)
+    raise _unknown_encoding(encoding)
+
+
+def _unknown_encoding(encoding: int) -> InvalidInput:
+    return InvalidInput(f"output_encoding ({encoding}) must be float32, float16, int8 or binary", encoding=encoding)
 
 
 def _encode_int8(vectors: NDArray[np.float32]) -> tensor_pb2.Tensor:

@@ -67,17 +67,17 @@ class HealthServicer(health_pb2_grpc.HealthServicer):
             return None
         return health_pb2.HealthCheckResponse.NOT_SERVING if self._drain.begun else self._statuses[name]
 
-    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:  # noqa: N802, ARG002 - gRPC's
+    async def Check(self, request: health_pb2.HealthCheckRequest, context: Context) -> health_pb2.HealthCheckResponse:
         """Answers with the status of one name; NOT_FOUND where it is unknown."""
         status = self.status(request.service)
         if status is None:
             raise NotFound(f"no service, encoder or collection is known as '{request.service}'", name=request.service)
         return health_pb2.HealthCheckResponse(status=status)
 
-    async def Watch(  # noqa: N802 - gRPC's
+    async def Watch(
         self,
         request: health_pb2.HealthCheckRequest,
-        context: Context,  # noqa: ARG002
+        context: Context,
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
         """Sends the status now and at each change, until the caller leaves or the server stops."""
         unknown = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN

@@ -1,0 +1,124 @@
+"""What the services stand on: the encoders, the collections, and the threads that collections block on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from serving.collections.catalogue import CollectionCatalogue
+from serving.collections.collection import Collection
+from serving.collections.config import CollectionsConfig
+from serving.encoders.pool import EncoderPool
+from serving.errors import NotReady
+
+__all__ = ["Backend"]
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+class Backend:
+    """The encoders and the collections of one server.
+
+    Args:
+        pool: The encoders.
+        data_dir: The data folder.
+        config: How the collections are kept.
+        read_threads: Threads for searches and reads.
+        write_threads: Threads for writes; apart, so that slow commits hold up no search.
+    """
+
+    def __init__(
+        self, pool: EncoderPool, data_dir: Path, config: CollectionsConfig, *, read_threads: int, write_threads: int
+    ) -> None:
+        self.pool = pool
+        self._data_dir = data_dir
+        self._config = config
+        self._catalogue: CollectionCatalogue | None = None
+        self._readers = ThreadPoolExecutor(read_threads, thread_name_prefix="read")
+        self._writers = ThreadPoolExecutor(write_threads, thread_name_prefix="write")
+
+    @property
+    def catalogue(self) -> CollectionCatalogue:
+        """The collections.
+
+        Raises:
+            NotReady: They are still being opened.
+        """
+        if self._catalogue is None:
+            raise NotReady("the collections are still being opened; try again in a moment")
+        return self._catalogue
+
+    async def open_collections(self) -> CollectionCatalogue:
+        """Opens the data folder.
+
+        Returns:
+            The collections.
+
+        Raises:
+            FailedPrecondition: Another server holds the folder.
+        """
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        self._catalogue = await self.write(CollectionCatalogue, self._data_dir, self._config)
+        return self._catalogue
+
+    async def collection(self, name: str) -> Collection:
+        """Returns a collection by name.
+
+        Args:
+            name: Its name.
+
+        Returns:
+            The collection.
+        """
+        return await self.read(self.catalogue.get, name)
+
+    async def read(
+        self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> Result:
+        """Calls a blocking function that reads, in a thread.
+
+        Args:
+            function: What to call.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
+
+        Returns:
+            What it returned.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._readers, partial(function, *args, **kwargs))
+
+    async def write(
+        self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> Result:
+        """Calls a blocking function that writes, in a thread.
+
+        Args:
+            function: What to call.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
+
+        Returns:
+            What it returned.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._writers, partial(function, *args, **kwargs))
+
+    async def close(self, *, drain_s: float) -> bool:
+        """Finishes what was accepted and closes the collections, flushed.
+
+        Args:
+            drain_s: Longest wait for the encoders.
+
+        Returns:
+            Whether the encoders finished in time.
+        """
+        finished = await self.pool.close(drain_s=drain_s)
+        if self._catalogue is not None:
+            await self.write(self._catalogue.close)
+        self._readers.shutdown(cancel_futures=True)
+        self._writers.shutdown(cancel_futures=True)
+        return finished

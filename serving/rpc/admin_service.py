@@ -1,0 +1,47 @@
+"""AdminService: tells of the server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from grpc import aio
+
+from diptych import __version__
+from diptych.v1 import admin_service_pb2 as pb
+from diptych.v1 import admin_service_pb2_grpc
+from serving.rpc.limits import published_limits
+from serving.rpc.unimplemented import UNIMPLEMENTED_METHODS, refuse
+
+__all__ = ["AdminServicer"]
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
+    """Answers for the server as a whole."""
+
+    def __init__(self) -> None:
+        self._start_time = Timestamp()
+        self._start_time.GetCurrentTime()
+
+    async def GetServerInformation(
+        self,
+        request: pb.GetServerInformationRequest,
+        context: Context,
+    ) -> pb.GetServerInformationResponse:
+        """Says what runs, since when, and within which limits."""
+        return pb.GetServerInformationResponse(
+            version=__version__,
+            start_time=self._start_time,
+            limits=published_limits(),
+            unimplemented_methods=UNIMPLEMENTED_METHODS,
+        )
+
+    async def LoadEncoder(self, request: pb.LoadEncoderRequest, context: Context) -> pb.LoadEncoderResponse:
+        """Is not offered yet."""
+        raise refuse("diptych.v1.AdminService.LoadEncoder")
+
+    async def UnloadEncoder(self, request: pb.UnloadEncoderRequest, context: Context) -> pb.UnloadEncoderResponse:
+        """Is not offered yet."""
+        raise refuse("diptych.v1.AdminService.UnloadEncoder")

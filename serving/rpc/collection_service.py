@@ -1,0 +1,206 @@
+"""CollectionService: keeps collections and their records."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from grpc import aio
+
+from diptych.v1 import collection_service_pb2 as pb
+from diptych.v1 import collection_service_pb2_grpc, filter_pb2
+from serving.backend import Backend
+from serving.errors import CollectionNotFound, InvalidInput, ServingError, Unsupported
+from serving.ingest import UpsertOptions, upsert
+from serving.rpc.health_service import HealthServicer
+from serving.rpc.inputs import drafts_from_wire
+from serving.rpc.limits import bounded
+from serving.rpc.metadata import metadata_from_wire
+from serving.rpc.paging import cut_page, key_of_token, page_size_of, token_of_key
+from serving.rpc.records import DEFAULT_PARTS, collection_to_wire, record_to_wire, spec_from_wire
+from serving.rpc.stamps import deadline_of, stamp_of
+from serving.rpc.status import item_errors_to_wire, status_of
+
+__all__ = ["CollectionServicer", "refuse_filter"]
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
+    """Answers over the backend's collections.
+
+    Args:
+        backend: What it stands on.
+        health: Hears of collections that come and go.
+    """
+
+    def __init__(self, backend: Backend, health: HealthServicer) -> None:
+        self._backend = backend
+        self._health = health
+
+    async def CreateCollection(
+        self,
+        request: pb.CreateCollectionRequest,
+        context: Context,
+    ) -> pb.CreateCollectionResponse:
+        """Creates a collection, pinned to its encoder's space where it names one."""
+        wanted = request.collection
+        encoder = self._backend.pool.resolve(wanted.encoder) if wanted.encoder else None
+        info = await self._backend.write(self._backend.catalogue.create, spec_from_wire(wanted, encoder))
+        self._health.set(f"collection/{info.spec.name}", serving=True)
+        return pb.CreateCollectionResponse(collection=collection_to_wire(info))
+
+    async def GetCollection(self, request: pb.GetCollectionRequest, context: Context) -> pb.GetCollectionResponse:
+        """Gets a collection as it stands."""
+        collection = await self._backend.collection(request.name)
+        info = await self._backend.read(collection.info)
+        return pb.GetCollectionResponse(collection=collection_to_wire(info))
+
+    async def ListCollections(
+        self,
+        request: pb.ListCollectionsRequest,
+        context: Context,
+    ) -> pb.ListCollectionsResponse:
+        """Lists the collections by name."""
+        infos = sorted(await self._backend.read(self._backend.catalogue.list), key=lambda info: info.spec.name)
+        size, after = page_size_of(request.page_size), key_of_token(request.page_token)
+        page, token = cut_page(infos, lambda info: info.spec.name, size=size, after=after)
+        return pb.ListCollectionsResponse(
+            collections=[collection_to_wire(info) for info in page], next_page_token=token
+        )
+
+    async def UpdateCollection(
+        self,
+        request: pb.UpdateCollectionRequest,
+        context: Context,
+    ) -> pb.UpdateCollectionResponse:
+        """Changes the display name; nothing else can change."""
+        paths = list(request.update_mask.paths)
+        if paths != ["display_name"]:
+            raise InvalidInput(f"update_mask ({', '.join(paths)}) must be 'display_name'; the rest is fixed")
+        wanted = request.collection
+        info = await self._backend.write(self._backend.catalogue.update, wanted.name, wanted.display_name)
+        return pb.UpdateCollectionResponse(collection=collection_to_wire(info))
+
+    async def DeleteCollection(
+        self,
+        request: pb.DeleteCollectionRequest,
+        context: Context,
+    ) -> pb.DeleteCollectionResponse:
+        """Deletes a collection with its records."""
+        try:
+            await self._backend.write(self._backend.catalogue.delete, request.name)
+        except CollectionNotFound:
+            if not request.allow_missing:
+                raise
+        self._health.forget(f"collection/{request.name}")
+        return pb.DeleteCollectionResponse()
+
+    async def UpsertRecords(self, request: pb.UpsertRecordsRequest, context: Context) -> pb.UpsertRecordsResponse:
+        """Embeds what has no vector, and writes the batch durably."""
+        return await self._upsert(request, deadline_of(context))
+
+    async def UpsertRecordsStream(
+        self, request_iterator: AsyncIterator[pb.UpsertRecordsStreamRequest], context: Context
+    ) -> AsyncIterator[pb.UpsertRecordsStreamResponse]:
+        """Writes batch after batch, one at a time so that later ones win, and acknowledges each."""
+        index = 0
+        async for request in request_iterator:
+            try:
+                outcome = await self._upsert(request.batch, deadline_of(context))
+            except ServingError as error:
+                yield pb.UpsertRecordsStreamResponse(batch_index=index, error=status_of(error))
+            else:
+                yield pb.UpsertRecordsStreamResponse(batch_index=index, outcome=outcome)
+            index += 1
+
+    async def UpdateRecordMetadata(
+        self,
+        request: pb.UpdateRecordMetadataRequest,
+        context: Context,
+    ) -> pb.UpdateRecordMetadataResponse:
+        """Replaces a record's metadata; its vector stays."""
+        collection = await self._backend.collection(request.collection)
+        outcome = await self._backend.write(
+            collection.update_metadata,
+            request.id,
+            metadata_from_wire(request.metadata),
+            if_version=request.if_version if request.HasField("if_version") else None,
+        )
+        return pb.UpdateRecordMetadataResponse(version=outcome.versions[0])
+
+    async def GetRecords(self, request: pb.GetRecordsRequest, context: Context) -> pb.GetRecordsResponse:
+        """Gets records in the order of their ids, and says which are missing."""
+        if not request.ids:
+            raise InvalidInput("ids must hold at least one id")
+        collection = await self._backend.collection(request.collection)
+        found = await self._backend.read(collection.get, list(request.ids), min_sequence=request.min_sequence)
+        parts = request.parts if request.HasField("parts") else DEFAULT_PARTS
+        return bounded(
+            pb.GetRecordsResponse(
+                records=[record_to_wire(record, parts) for record in found if record is not None],
+                missing_ids=[name for name, record in zip(request.ids, found, strict=True) if record is None],
+            )
+        )
+
+    async def ListRecords(self, request: pb.ListRecordsRequest, context: Context) -> pb.ListRecordsResponse:
+        """Lists records by the bytes of their ids."""
+        if request.HasField("filter"):
+            refuse_filter(request.filter)
+        size = page_size_of(request.page_size)
+        collection = await self._backend.collection(request.collection)
+        # One more than the page, to know whether there is another.
+        found = await self._backend.read(collection.list, page_size=size + 1, after_id=key_of_token(request.page_token))
+        parts = request.parts if request.HasField("parts") else DEFAULT_PARTS
+        page = found[:size]
+        return bounded(
+            pb.ListRecordsResponse(
+                records=[record_to_wire(record, parts) for record in page],
+                next_page_token=token_of_key(page[-1].id) if len(found) > size else "",
+            )
+        )
+
+    async def CountRecords(self, request: pb.CountRecordsRequest, context: Context) -> pb.CountRecordsResponse:
+        """Counts records."""
+        if request.HasField("filter"):
+            refuse_filter(request.filter)
+        collection = await self._backend.collection(request.collection)
+        return pb.CountRecordsResponse(record_count=await self._backend.read(collection.count))
+
+    async def DeleteRecords(self, request: pb.DeleteRecordsRequest, context: Context) -> pb.DeleteRecordsResponse:
+        """Deletes records by id; ids that are not there are no error."""
+        if request.HasField("filter"):
+            refuse_filter(request.filter)
+        if not request.ids:
+            raise InvalidInput("ids must hold at least one id")
+        collection = await self._backend.collection(request.collection)
+        outcome = await self._backend.write(collection.delete, list(request.ids), request_id=request.request_id)
+        deleted_count = sum(
+            index not in outcome.errors and version > 0 for index, version in enumerate(outcome.versions)
+        )
+        return pb.DeleteRecordsResponse(sequence=outcome.sequence, deleted_count=deleted_count)
+
+    async def _upsert(self, request: pb.UpsertRecordsRequest, deadline_s: float | None) -> pb.UpsertRecordsResponse:
+        options = UpsertOptions(
+            space=request.space,
+            allow_partial=request.allow_partial,
+            request_id=request.request_id,
+            deadline_s=deadline_s,
+        )
+        outcome = await upsert(self._backend, request.collection, drafts_from_wire(request), options)
+        return pb.UpsertRecordsResponse(
+            sequence=outcome.sequence,
+            versions=outcome.versions,
+            item_errors=item_errors_to_wire(outcome.errors),
+            truncated_indices=outcome.truncated,
+            encoder=stamp_of(outcome.encoder),
+        )
+
+
+def refuse_filter(_filter: filter_pb2.Filter) -> None:
+    """Says that filters are not offered yet.
+
+    Raises:
+        Unsupported: Always.
+    """
+    raise Unsupported("filters are not offered by this server yet; leave `filter` out", feature="filter")

@@ -1,0 +1,155 @@
+"""EncoderService: turns texts and images into vectors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import numpy as np
+from grpc import aio
+from numpy.typing import NDArray
+
+from diptych.v1 import encoder_service_pb2 as pb
+from diptych.v1 import encoder_service_pb2_grpc, tensor_pb2
+from models.bundle.encoder import EncoderInfo
+from serving.backend import Backend
+from serving.collections.types import Metric
+from serving.embedding import (
+    EmbedOptions,
+    check_output_dimension,
+    embed,
+    embed_patiently,
+    modality_of,
+    shorten,
+)
+from serving.encoders.pool import EncoderPool
+from serving.encoders.request import EmbedOutcome
+from serving.encoders.state import EncoderState
+from serving.errors import EncoderNotFound, ServingError
+from serving.rpc.enums import ENCODER_STATE_TO_WIRE, METRIC_TO_WIRE, MODALITY_TO_WIRE, purpose_from_wire, truncates
+from serving.rpc.inputs import input_from_wire
+from serving.rpc.limits import check_batch_size, check_reply_bytes
+from serving.rpc.ordered import answer_in_order
+from serving.rpc.paging import cut_page, key_of_token, page_size_of
+from serving.rpc.stamps import deadline_of, stamp_of, timing_of
+from serving.rpc.status import item_errors_to_wire, status_of
+from serving.rpc.tensor import encode_vectors, encoded_bytes
+
+__all__ = ["EncoderServicer", "encoder_to_wire"]
+
+Context = aio.ServicerContext[Any, Any]
+Embedder = Callable[[EncoderPool, str, list[str | bytes], EmbedOptions], Awaitable[EmbedOutcome]]
+
+STREAM_AHEAD = 4
+"""Batches of one stream in work at a time: enough to keep the encoder busy while replies travel."""
+INLINE_ELEMENTS = 65_536
+"""Largest reply that is encoded on the event loop; larger ones would hold up health checks."""
+
+
+class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
+    """Answers over the backend's encoders.
+
+    Args:
+        backend: What it stands on.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._pool = backend.pool
+
+    async def ListEncoders(self, request: pb.ListEncodersRequest, context: Context) -> pb.ListEncodersResponse:
+        """Lists what is under the bundles folder, whatever its state."""
+        names = sorted(self._pool.states())
+        page, token = cut_page(names, str, size=page_size_of(request.page_size), after=key_of_token(request.page_token))
+        return pb.ListEncodersResponse(encoders=[self._encoder(name) for name in page], next_page_token=token)
+
+    async def GetEncoder(self, request: pb.GetEncoderRequest, context: Context) -> pb.GetEncoderResponse:
+        """Gets one of them."""
+        return pb.GetEncoderResponse(encoder=self._encoder(request.name))
+
+    async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
+        """Embeds a batch; refuses at once where the queue is full."""
+        return await _embed_batch(self._pool, request, deadline_of(context), embed)
+
+    async def EmbedStream(
+        self, request_iterator: AsyncIterator[pb.EmbedStreamRequest], context: Context
+    ) -> AsyncIterator[pb.EmbedStreamResponse]:
+        """Embeds batches as they come; waits where the queue is full."""
+        deadline_s = deadline_of(context)
+
+        async def answer(request: pb.EmbedStreamRequest) -> pb.EmbedStreamResponse:
+            try:
+                batch = await _embed_batch(self._pool, request.batch, deadline_s, embed_patiently)
+            except ServingError as error:
+                return pb.EmbedStreamResponse(error=status_of(error))
+            return pb.EmbedStreamResponse(batch=batch)
+
+        async for reply in answer_in_order(request_iterator, answer, ahead=STREAM_AHEAD):
+            yield reply
+
+    def _encoder(self, name: str) -> pb.Encoder:
+        state = self._pool.states().get(name)
+        if state is None:
+            raise EncoderNotFound(f"no encoder named '{name}' is under the bundles folder", encoder=name)
+        info = next((info for info in self._pool.infos() if info.name == name), None)
+        return encoder_to_wire(name, state, info)
+
+
+def encoder_to_wire(name: str, state: EncoderState, info: EncoderInfo | None) -> pb.Encoder:
+    """Writes an encoder.
+
+    Args:
+        name: Its name.
+        state: Where it stands.
+        info: What it is; None until its bundle was read.
+
+    Returns:
+        The message.
+    """
+    encoder = pb.Encoder(name=name, state=ENCODER_STATE_TO_WIRE[state.phase], state_message=state.detail)
+    if info is not None:
+        encoder.MergeFrom(
+            pb.Encoder(
+                version=info.version,
+                modality=MODALITY_TO_WIRE[info.modality],
+                dimension=info.dimension,
+                metric=METRIC_TO_WIRE[Metric(info.metric)],
+                space=info.space,
+                fingerprint=info.fingerprint,
+                precision=info.precision,
+                max_tokens=info.max_tokens,
+                image_size_px=info.image_size_px,
+                truncatable_dimensions=info.truncatable_dimensions,
+            )
+        )
+    return encoder
+
+
+async def _embed_batch(
+    pool: EncoderPool, request: pb.EmbedRequest, deadline_s: float | None, embedder: Embedder
+) -> pb.EmbedResponse:
+    check_batch_size(len(request.inputs), field="inputs")
+    items = [input_from_wire(item, field=f"inputs[{index}]") for index, item in enumerate(request.inputs)]
+    options = EmbedOptions(
+        purpose=purpose_from_wire(request.purpose), truncate=truncates(request.truncation), deadline_s=deadline_s
+    )
+    info = pool.resolve(request.encoder, modality_of(items))
+    check_output_dimension(info, request.output_dimension)
+    dimension = request.output_dimension or info.dimension
+    check_reply_bytes(encoded_bytes(len(items), dimension, request.output_encoding))
+    outcome = await embedder(pool, info.name, items, options)
+    return pb.EmbedResponse(
+        vectors=await _encode(outcome.vectors, request),
+        item_errors=item_errors_to_wire(outcome.errors),
+        token_counts=outcome.token_counts,
+        truncated=outcome.truncated,
+        encoder=stamp_of(outcome.info),
+        timing=timing_of(outcome.queue_s, outcome.compute_s),
+    )
+
+
+async def _encode(vectors: NDArray[np.float32], request: pb.EmbedRequest) -> tensor_pb2.Tensor:
+    def encode() -> tensor_pb2.Tensor:
+        return encode_vectors(shorten(vectors, request.output_dimension), request.output_encoding)
+
+    return encode() if vectors.size <= INLINE_ELEMENTS else await asyncio.to_thread(encode)
