@@ -100,10 +100,7 @@ class Tokenizer:
             TextTooLongError: The text is too long and `truncate` is false.
             ValueError: The text gives no token at all, or is not valid Unicode.
         """
-        try:
-            encoding = self._inner.encode(prompt + text, add_special_tokens=False)
-        except UnicodeEncodeError as error:
-            raise ValueError("the text is not valid Unicode: it has a lone surrogate") from error
+        encoding = self._inner.encode(_checked(prompt + text), add_special_tokens=False)
         return self._finish(encoding, max_tokens, truncate)
 
     def encode_batch(
@@ -124,10 +121,7 @@ class Tokenizer:
             TextTooLongError: A text is too long and `truncate` is false.
             ValueError: A text gives no token at all, or is not valid Unicode.
         """
-        try:
-            encodings = self._inner.encode_batch([prompt + text for text in texts], add_special_tokens=False)
-        except UnicodeEncodeError as error:
-            raise ValueError("a text is not valid Unicode: it has a lone surrogate") from error
+        encodings = self._inner.encode_batch([_checked(prompt + text) for text in texts], add_special_tokens=False)
         return [self._finish(encoding, max_tokens, truncate) for encoding in encodings]
 
     def pad(self, rows: Sequence[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -165,3 +159,11 @@ class Tokenizer:
     def _find_pad_id(self) -> int:
         found = (self._inner.token_to_id(token) for token in _PAD_TOKENS)
         return next((int(token_id) for token_id in found if token_id is not None), 0)
+
+
+def _checked(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the text is not valid Unicode: a lone surrogate at character {error.start}") from error
+    return text
