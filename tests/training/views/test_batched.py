@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as reference
+
+from training.views.batched import apply_view, make_views
+from training.views.parameters import ViewParameters, draw_parameters
+from training.views.presets import Augmentation, view_of
+from training.views.spec import ViewSpec
+
+CPU = torch.device("cpu")
+PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
+ALL_CHANGES = ViewSpec(
+    size_px=24, jitter_probability=1.0, grey_probability=0.3, blur_probability=0.7, solarise_probability=0.4
+)
+
+
+def pictures(count: int, size: int = 32) -> Tensor:
+    return torch.randint(0, 256, (count, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(9))
+
+
+def torchvision_view(image: Tensor, spec: ViewSpec, parameters: ViewParameters, i: int) -> Tensor:
+    top, left, height, width = parameters.boxes[i].int().tolist()
+    side = [spec.size_px, spec.size_px]
+    view = reference.resized_crop(image.permute(2, 0, 1).float() / 255, top, left, height, width, side, antialias=True)
+    if parameters.flip[i]:
+        view = reference.hflip(view)
+    steps = [
+        (reference.adjust_brightness, parameters.brightness),
+        (reference.adjust_contrast, parameters.contrast),
+        (reference.adjust_saturation, parameters.saturation),
+        (reference.adjust_hue, parameters.hue),
+    ]
+    for change, factors in (steps[k] for k in parameters.order):
+        view = change(view, float(factors[i]))
+    if parameters.grey[i]:
+        view = reference.rgb_to_grayscale(view, num_output_channels=3)
+    if parameters.blur[i]:
+        sigma = float(parameters.blur_sigma_px[i])
+        view = reference.gaussian_blur(view, [3, 3], [sigma, sigma])
+    return reference.solarize(view, spec.solarise_threshold) if parameters.solarise[i] else view
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_view_equals_torchvisions_with_the_same_parameters(seed: int) -> None:
+    images = pictures(16)
+    generator = torch.Generator().manual_seed(seed)
+    parameters = draw_parameters(ALL_CHANGES, (16, 32, 32), generator, device=CPU)
+    views = apply_view(images, ALL_CHANGES, parameters)
+    for i, (image, view) in enumerate(zip(images, views, strict=True)):
+        expected = torchvision_view(image, ALL_CHANGES, parameters, i)
+        # A pixel within rounding of the threshold may fall on either side of it.
+        near = (torch.minimum(expected, 1 - expected) - ALL_CHANGES.solarise_threshold).abs() < 1e-4
+        assert (view - expected)[~near].abs().max() < 1 / 255
+
+
+def test_views_are_normalised() -> None:
+    images, spec = pictures(4), ViewSpec(size_px=16)
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
+    (plain,) = make_views(images, [spec], torch.Generator().manual_seed(0), **PLAIN)
+    (scaled,) = make_views(images, [spec], torch.Generator().manual_seed(0), mean=mean, std=std)
+    expected = (plain - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    torch.testing.assert_close(scaled, expected)
+
+
+def test_two_views_of_an_image_differ_and_seeds_repeat_them() -> None:
+    images, spec = pictures(8), view_of(Augmentation.SIMCLR, 32)
+    first, second = make_views(images, [spec, spec], torch.Generator().manual_seed(0), **PLAIN)
+    again, _ = make_views(images, [spec, spec], torch.Generator().manual_seed(0), **PLAIN)
+    assert (first - second).abs().flatten(1).amax(dim=1).min() > 0.05
+    torch.testing.assert_close(first, again, rtol=0, atol=0)
+
+
+def test_views_do_not_depend_on_how_the_batch_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = pictures(10)
+    whole = make_views(images, [ALL_CHANGES], torch.Generator().manual_seed(0), **PLAIN)[0]
+    monkeypatch.setattr("training.views.batched._CACHED_VALUES", 3 * 32 * 32 * 3)
+    parts = make_views(images, [ALL_CHANGES], torch.Generator().manual_seed(0), **PLAIN)[0]
+    torch.testing.assert_close(parts, whole, atol=1e-6, rtol=0)
+
+
+def test_changes_of_probability_zero_are_not_made() -> None:
+    still = replace(view_of(Augmentation.WEAK, 32), crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip_probability=0.0)
+    images = pictures(3)
+    (views,) = make_views(images, [still], torch.Generator().manual_seed(0), **PLAIN)
+    torch.testing.assert_close(views, images.permute(0, 3, 1, 2).float() / 255)
+
+
+def test_views_may_differ_in_size() -> None:
+    specs = [ViewSpec(size_px=16), ViewSpec(size_px=40)]
+    views = make_views(pictures(2), specs, torch.Generator().manual_seed(0), **PLAIN)
+    assert [tuple(v.shape) for v in views] == [(2, 3, 16, 16), (2, 3, 40, 40)]
+
+
+def test_values_stay_in_range() -> None:
+    extreme = ALL_CHANGES.scaled(2.0)
+    (views,) = make_views(pictures(64), [extreme], torch.Generator().manual_seed(0), **PLAIN)
+    assert views.min() >= -1e-6
+    assert views.max() <= 1 + 1e-6
+
+
+def test_bad_input_is_refused() -> None:
+    generator = torch.Generator()
+    with pytest.raises(ValueError, match=r"\[n, H, W, 3\] uint8, got \[2, 3, 8, 8\] torch.uint8"):
+        make_views(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), [ALL_CHANGES], generator, **PLAIN)
+    with pytest.raises(ValueError, match=r"torch\.float32"):
+        make_views(torch.zeros(2, 8, 8, 3), [ALL_CHANGES], generator, **PLAIN)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_makes_the_same_views() -> None:
+    images = pictures(32)
+    views = make_views(images, [ALL_CHANGES], torch.Generator().manual_seed(0), **PLAIN)[0]
+    on_gpu = make_views(images.cuda(), [ALL_CHANGES], torch.Generator().manual_seed(0), **PLAIN)[0]
+    close = (views - on_gpu.cpu()).abs() < 1 / 255
+    assert close.float().mean() > 0.999  # a pixel at the threshold of solarise may differ
