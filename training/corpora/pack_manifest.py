@@ -20,20 +20,21 @@ class PackError(ValueError):
     """A folder that is no pack, is damaged, or is of another kind or version."""
 
 
-def write_manifest(folder: Path, kind: str, described: Mapping[str, object]) -> None:
+def write_manifest(
+    folder: Path, kind: str, *, provenance: Mapping[str, object], described: Mapping[str, object]
+) -> None:
     """Hashes and syncs every file of a finished pack and writes its `pack.json`.
 
     Args:
         folder: The pack, complete but for `pack.json`.
         kind: `text` or `image`.
-        described: What else the manifest says; it goes into the fingerprint, except `source`, so that the same data
-            packed from another place has the same one.
+        provenance: Where the data came from; no part of the fingerprint.
+        described: What else the manifest says; part of the fingerprint, as are all files.
     """
     files = {path.name: _describe(path) for path in sorted(folder.iterdir())}
-    manifest: dict[str, object] = {"schema_version": _SCHEMA_VERSION, "kind": kind, **described, "files": files}
-    identity = {key: value for key, value in manifest.items() if key != "source"}
-    manifest["fingerprint"] = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    write_json(folder / _MANIFEST, manifest)
+    identity = {"schema_version": _SCHEMA_VERSION, "kind": kind, **described, "files": files}
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    write_json(folder / _MANIFEST, {"fingerprint": fingerprint, "provenance": provenance, **identity})
 
 
 def read_manifest(folder: Path, kind: str, *, verify: bool = True) -> dict[str, Any]:

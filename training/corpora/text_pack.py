@@ -124,17 +124,8 @@ def write_text_pack(
                 f"{source} has {described['documents']} documents with sentences, none of them for training; "
                 "give more documents or hold out less"
             )
-        write_manifest(
-            staging,
-            "text",
-            {
-                "source": source,
-                "splitter": splitter_identity(),
-                **described,
-                "fractions": asdict(fractions),
-                "seed": seed,
-            },
-        )
+        how = {"splitter": splitter_identity(), "fractions": asdict(fractions), "seed": seed}
+        write_manifest(staging, "text", provenance={"source": source}, described=how | described)
         publish_folder(staging, destination)
     return TextPack.open(destination, verify=False)
 

@@ -104,9 +104,7 @@ def _document(value: Mapping[str, Any], where: str, default_id: str, keys: JsonK
     elif isinstance(value.get(keys.text), str):
         sentences = split_sentences(value[keys.text])
     else:
-        raise CorpusError(
-            f"{where} has neither the text '{keys.text}' nor the list '{keys.sentences}'; name their keys"
-        )
+        raise CorpusError(f"{where} has neither '{keys.text}' nor '{keys.sentences}'; say what its keys are called")
     used = {keys.id, keys.text, keys.sentences, keys.title}
     attributes = {
         key: str(field)
