@@ -12,7 +12,7 @@ import apsw
 
 from serving.errors import Corrupted, FailedPrecondition, ServingError, StorageFull, Unavailable
 
-__all__ = ["PAGE_BYTES", "Schema", "open_database", "read_scalar", "storage_error", "storage_errors"]
+__all__ = ["PAGE_BYTES", "Schema", "disk_error", "open_database", "read_scalar", "storage_error", "storage_errors"]
 
 PAGE_BYTES = 16_384
 """Ten records of 384 dimensions a page; 4 KiB pages take 25 % more room and 40 % more time."""
@@ -34,12 +34,13 @@ class Schema:
     """Creates the tables of this version."""
 
 
-def open_database(path: Path, schema: Schema, *, max_bytes: int | None = None) -> apsw.Connection:
-    """Opens a database for reading and writing, and creates its tables where there are none.
+def open_database(path: Path, schema: Schema, *, create: bool, max_bytes: int | None = None) -> apsw.Connection:
+    """Opens a database for reading and writing.
 
     Args:
-        path: Database file; created where missing.
+        path: Database file.
         schema: What it must be.
+        create: Whether a missing or empty file becomes a new database; a lost one must not come back empty.
         max_bytes: Bound on the file; SQLite reports it as a full disk.
 
     Returns:
@@ -47,13 +48,15 @@ def open_database(path: Path, schema: Schema, *, max_bytes: int | None = None) -
 
     Raises:
         FailedPrecondition: The file was written by a newer diptych.
-        Corrupted: The file is no such database.
+        Corrupted: The file is missing, empty, or no such database.
     """
+    if not create and not (path.exists() and path.stat().st_size):
+        raise Corrupted(f"{path} is missing or empty; restore it from a backup", path=path)
     connection = apsw.Connection(str(path))
     try:
         with storage_errors(str(path), connection):
             _configure(connection, max_bytes)
-            _check_or_create(connection, path, schema)
+            _check_or_create(connection, path, schema, create)
     except BaseException:
         connection.close()
         raise
@@ -78,9 +81,9 @@ def _configure(connection: apsw.Connection, max_bytes: int | None) -> None:
         connection.execute(f"PRAGMA max_page_count={max(1, max_bytes // PAGE_BYTES)}").fetchall()
 
 
-def _check_or_create(connection: apsw.Connection, path: Path, schema: Schema) -> None:
+def _check_or_create(connection: apsw.Connection, path: Path, schema: Schema, create: bool) -> None:
     version = read_scalar(connection, "PRAGMA user_version")
-    if version == 0 and read_scalar(connection, "SELECT count(*) FROM sqlite_schema") == 0:
+    if create and version == 0 and read_scalar(connection, "SELECT count(*) FROM sqlite_schema") == 0:
         with connection:
             connection.execute(schema.statements)
             connection.execute(f"PRAGMA application_id={schema.application_id}")
@@ -149,6 +152,21 @@ def storage_error(error: apsw.Error, where: str, connection: apsw.Connection | N
     return Unavailable(
         f"storage of {where} does not answer ({type(error).__name__}); see the server's log", where=where
     )
+
+
+def disk_error(error: OSError, where: str) -> ServingError:
+    """Says in the words of the domain what the file system reported.
+
+    Args:
+        error: The system's exception.
+        where: What was being read or written.
+
+    Returns:
+        `StorageFull` or `Unavailable`.
+    """
+    if error.errno in _FULL_ERRNOS:
+        return StorageFull(f"no room to write {where}; free disk space, then repeat the call", where=where)
+    return Unavailable(f"the disk refuses {where}: {error.strerror}", where=where)
 
 
 def _is_full(error: apsw.Error, connection: apsw.Connection | None) -> bool:

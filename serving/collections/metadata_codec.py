@@ -148,7 +148,7 @@ def _from_json(value: Any) -> MetadataValue:
     if isinstance(value, dict):
         ((kind, content),) = value.items()
         if kind == "timestamp_us":
-            return _EPOCH + content * _MICROSECOND
+            return _EPOCH + int(content) * _MICROSECOND
         if kind == "geo":
             return GeoPoint(content[0], content[1])
         return float(content)

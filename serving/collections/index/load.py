@@ -1,0 +1,93 @@
+"""The index at start: the base if it is whole, brought up to date from the record."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.collections.config import CollectionsConfig
+from serving.collections.index.base import Base, load_newest_base
+from serving.collections.index.live import LiveIndex
+from serving.collections.index.tail import Tail
+from serving.collections.record_codec import RecordRow, decode_vector
+from serving.collections.record_reader import RecordReader
+from serving.collections.record_schema import read_sequence
+from serving.collections.transaction import AddedVector
+from serving.collections.types import CollectionSpec
+from serving.errors import Corrupted
+
+__all__ = ["load_index"]
+
+logger = logging.getLogger(__name__)
+
+_LOAD_ROWS = 4_096
+
+
+def load_index(
+    parent: Path, *, spec: CollectionSpec, uid: str, reader: RecordReader, config: CollectionsConfig
+) -> LiveIndex:
+    """Returns an index that shows every committed record.
+
+    Args:
+        parent: The collection's index folder.
+        spec: The collection.
+        uid: The collection's.
+        reader: Reads its record.
+        config: Search settings.
+
+    Returns:
+        The index; exact where the base is missing, damaged, or does not agree with the record.
+    """
+    base = load_newest_base(parent, uid, config)
+    with reader.snapshot() as connection:
+        sequence = read_sequence(connection)
+        stored = reader.versions(connection)
+        versions = None if base is None else _base_versions(base, stored, sequence)
+        if base is not None and versions is None:
+            logger.warning("index does not agree with the record and will be rebuilt", extra={"collection": spec.name})
+            base = None
+        after_key = base.sequence if base is not None else 0
+        tail, damaged = _read_tail(reader.scan(connection, after_key=after_key), spec.dimension)
+    for key, version in _updated(stored, after_key):
+        tail.set_version(key, version)
+    for key, name in damaged.items():
+        logger.error("record is damaged", extra={"collection": spec.name, "key": key, "id": name})
+    return LiveIndex(spec, sequence=sequence, base=base, versions=versions, tail=tail, damaged=damaged)
+
+
+def _base_versions(base: Base, stored: NDArray[np.int64], sequence: int) -> NDArray[np.int64] | None:
+    """Returns the versions of the base's records, 0 for those that are gone; `None` where it lacks one."""
+    old = stored[stored[:, 0] <= base.sequence]
+    keys = base.rows.keys
+    places = np.searchsorted(keys, old[:, 0])
+    if base.sequence > sequence or np.any(places >= len(keys)) or np.any(keys[places] != old[:, 0]):
+        return None
+    versions = np.zeros(len(keys), dtype=np.int64)
+    versions[places] = old[:, 1]
+    return versions
+
+
+def _updated(stored: NDArray[np.int64], after_key: int) -> Iterable[tuple[int, int]]:
+    changed = stored[(stored[:, 0] > after_key) & (stored[:, 0] != stored[:, 1])]
+    return ((int(key), int(version)) for key, version in changed)
+
+
+def _read_tail(rows: Iterable[RecordRow], dimension: int) -> tuple[Tail, dict[int, str]]:
+    tail = Tail(dimension)
+    damaged: dict[int, str] = {}
+    batch: list[AddedVector] = []
+    for row in rows:
+        try:
+            vector = decode_vector(row, dimension)
+            batch.append(AddedVector(row.key, row.id.decode("utf-8"), vector))
+        except Corrupted:
+            damaged[row.key] = row.id.decode("utf-8", "replace")
+        if len(batch) == _LOAD_ROWS:
+            tail.append(batch)
+            batch = []
+    tail.append(batch)
+    return tail, damaged

@@ -1,0 +1,110 @@
+"""What each kind of write does inside its savepoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from serving.collections.transaction import RecordTransaction, StoredVersion
+from serving.collections.types import WriteOutcome
+from serving.collections.validation import PreparedWrite, batch_error
+from serving.errors import RecordNotFound, ServingError, VersionMismatch
+
+__all__ = ["delete_records", "update_metadata", "upsert_records"]
+
+_ABSENT = StoredVersion(key=0, version=0)
+
+
+def upsert_records(
+    transaction: RecordTransaction,
+    writes: Sequence[PreparedWrite],
+    *,
+    errors: Mapping[int, ServingError],
+    allow_partial: bool,
+) -> WriteOutcome:
+    """Writes a batch.
+
+    Args:
+        transaction: The writer's.
+        writes: The batch's good records.
+        errors: Per index what is wrong with the others.
+        allow_partial: Whether the good ones are written although others are bad.
+
+    Returns:
+        The new versions.
+
+    Raises:
+        ServingError: A record is bad and `allow_partial` is false; see `batch_error`.
+    """
+    count = len(writes) + len(errors)
+    stored = transaction.find(write.id for write in writes)
+    conflicts = {
+        write.index: _version_error(write.id, stored.get(write.id, _ABSENT), write.if_version)
+        for write in writes
+        if write.if_version not in (None, stored.get(write.id, _ABSENT).version)
+    }
+    failed: dict[int, ServingError] = {**errors, **conflicts}
+    if failed and not allow_partial:
+        raise batch_error(failed, count)
+    good = [write for write in writes if write.index not in conflicts]
+    versions = [0] * count
+    for write, version in zip(good, transaction.put(good, stored), strict=True):
+        versions[write.index] = version
+    return WriteOutcome(sequence=transaction.sequence, versions=tuple(versions), errors=failed)
+
+
+def update_metadata(
+    transaction: RecordTransaction, identifier: bytes, metadata: bytes, *, if_version: int | None
+) -> WriteOutcome:
+    """Replaces one record's metadata.
+
+    Args:
+        transaction: The writer's.
+        identifier: Encoded id.
+        metadata: Encoded.
+        if_version: Write only where the stored version equals this.
+
+    Returns:
+        The new version.
+
+    Raises:
+        RecordNotFound: There is no such record.
+        VersionMismatch: It has another version.
+    """
+    stored = transaction.find([identifier]).get(identifier)
+    if stored is None:
+        name = identifier.decode("utf-8")
+        raise RecordNotFound(f"there is no record {name!r}", record_id=name)
+    if if_version not in (None, stored.version):
+        raise _version_error(identifier, stored, if_version)
+    version = transaction.put_metadata(stored, metadata)
+    return WriteOutcome(sequence=transaction.sequence, versions=(version,))
+
+
+def delete_records(transaction: RecordTransaction, ids: Sequence[bytes]) -> WriteOutcome:
+    """Deletes records; those that are not there are no error, so a delete may be repeated.
+
+    Args:
+        transaction: The writer's.
+        ids: Encoded ids.
+
+    Returns:
+        Per id the sequence of its deletion, 0 where there was nothing to delete.
+    """
+    stored = transaction.find(set(ids))
+    present = [identifier for identifier in dict.fromkeys(ids) if identifier in stored]
+    removed = transaction.remove([stored[identifier] for identifier in present])
+    versions = dict(zip(present, removed, strict=True))
+    return WriteOutcome(
+        sequence=transaction.sequence, versions=tuple(versions.get(identifier, 0) for identifier in ids)
+    )
+
+
+def _version_error(identifier: bytes, stored: StoredVersion, if_version: int | None) -> VersionMismatch:
+    name = identifier.decode("utf-8")
+    state = f"is at version {stored.version}" if stored.version else "does not exist (version 0)"
+    return VersionMismatch(
+        f"record {name!r} {state}, the write expects version {if_version}; read it again and decide anew",
+        record_id=name,
+        stored_version=stored.version,
+        if_version=if_version,
+    )

@@ -1,0 +1,192 @@
+"""Reading records beside the writer: a few connections, each reading one committed state at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import apsw
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.collections.database import storage_errors
+from serving.collections.record_codec import RecordRow, SourceRow, decode_record
+from serving.collections.types import Record
+from serving.errors import Draining
+
+__all__ = ["RecordReader"]
+
+_IDLE_CONNECTIONS = 8
+_BUSY_MS = 5_000
+_COLUMNS = "r.key, r.id, r.version, r.vector, r.metadata, r.fingerprint, r.checksum"
+_BY_ID = f"SELECT {_COLUMNS} FROM carray(?) AS wanted CROSS JOIN records AS r ON r.id = wanted.value"
+_BY_KEY = f"SELECT {_COLUMNS} FROM carray(?) AS wanted CROSS JOIN records AS r ON r.key = wanted.value"
+_PAGE = f"SELECT {_COLUMNS} FROM records AS r WHERE r.id > ? ORDER BY r.id LIMIT ?"
+_SCAN = f"SELECT {_COLUMNS} FROM records AS r WHERE r.key > ? ORDER BY r.key"
+# The index covers it: no vector is read.
+_VERSIONS = "SELECT key, version FROM records INDEXED BY records_by_version"
+_SOURCES = (
+    "SELECT s.key, s.type, s.content, s.checksum "
+    "FROM carray(?) AS wanted CROSS JOIN sources AS s ON s.key = wanted.value"
+)
+
+
+class RecordReader:
+    """Reads one collection's database from any thread.
+
+    Args:
+        path: Database file, which the writer has opened.
+        dimension: Width of its vectors.
+        with_sources: Whether the collection retains sources.
+        name: The collection's name, for messages.
+    """
+
+    def __init__(self, path: Path, *, dimension: int, with_sources: bool, name: str) -> None:
+        self._path = path
+        self._dimension = dimension
+        self._with_sources = with_sources
+        self._name = name
+        self._idle: deque[apsw.Connection] = deque()
+        self._closed = False
+
+    def by_ids(self, ids: Sequence[bytes]) -> dict[bytes, Record]:
+        """Returns records by id.
+
+        Args:
+            ids: Encoded ids.
+
+        Returns:
+            Those that exist.
+
+        Raises:
+            Corrupted: One of them is not what was written.
+        """
+        if not ids:
+            return {}
+        with self.snapshot() as connection:
+            rows = _rows(connection, _BY_ID, (apsw.carray(tuple(ids)),))
+            return {row.id: record for row, record in zip(rows, self._decode(connection, rows), strict=True)}
+
+    def by_keys(self, keys: Sequence[int]) -> dict[int, Record]:
+        """Returns records by the key of their vector.
+
+        Args:
+            keys: Sequences that wrote them.
+
+        Returns:
+            Those whose vector still stands.
+
+        Raises:
+            Corrupted: One of them is not what was written.
+        """
+        if not keys:
+            return {}
+        with self.snapshot() as connection:
+            rows = _rows(connection, _BY_KEY, (apsw.carray(np.asarray(keys, dtype=np.int64)),))
+            return {row.key: record for row, record in zip(rows, self._decode(connection, rows), strict=True)}
+
+    def page(self, after_id: bytes, size: int) -> list[Record]:
+        """Returns the records that follow an id.
+
+        Args:
+            after_id: Encoded; empty: from the beginning.
+            size: Most records to return.
+
+        Returns:
+            In the bytewise order of their ids.
+
+        Raises:
+            Corrupted: One of them is not what was written.
+        """
+        with self.snapshot() as connection:
+            return self._decode(connection, _rows(connection, _PAGE, (after_id, size)))
+
+    def scan(self, connection: apsw.Connection, *, after_key: int) -> Iterator[RecordRow]:
+        """Yields rows in the order their vectors were written.
+
+        Args:
+            connection: From `snapshot`.
+            after_key: Leaves out the rows up to this key.
+
+        Yields:
+            Rows as stored, unchecked.
+        """
+        for row in cast("Iterable[Sequence[bytes]]", connection.execute(_SCAN, (after_key,))):
+            yield RecordRow._make(row)
+
+    def versions(self, connection: apsw.Connection) -> NDArray[np.int64]:
+        """Returns the key and version of every record, without reading the records.
+
+        Args:
+            connection: From `snapshot`.
+
+        Returns:
+            `[n, 2]`, keys ascending.
+        """
+        pairs = np.array(connection.execute(_VERSIONS).fetchall(), dtype=np.int64).reshape(-1, 2)
+        return pairs[np.argsort(pairs[:, 0])]
+
+    @contextmanager
+    def snapshot(self) -> Iterator[apsw.Connection]:
+        """Lends a connection inside which all reads see one committed state.
+
+        Yields:
+            A connection in a read transaction.
+
+        Raises:
+            Draining: The collection is closed.
+        """
+        if self._closed:
+            raise Draining(f"collection {self._name!r} is closed", collection=self._name)
+        with storage_errors(f"collection {self._name!r}"):
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                connection = self._open()
+            try:
+                connection.execute("BEGIN")
+                yield connection
+            finally:
+                self._give_back(connection)
+
+    def close(self) -> None:
+        """Closes idle connections now and lent ones when they come back."""
+        self._closed = True
+        while self._idle:
+            self._idle.pop().close()
+
+    def _open(self) -> apsw.Connection:
+        connection = apsw.Connection(str(self._path), flags=apsw.SQLITE_OPEN_READWRITE)
+        connection.set_busy_timeout(_BUSY_MS)
+        connection.wal_autocheckpoint(0)
+        # Only the writer checkpoints, also when it goes first.
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        connection.execute("PRAGMA query_only=ON").fetchall()
+        return connection
+
+    def _give_back(self, connection: apsw.Connection) -> None:
+        try:
+            connection.execute("ROLLBACK")
+        except apsw.Error:
+            connection.close(True)
+            return
+        if self._closed or len(self._idle) >= _IDLE_CONNECTIONS:
+            connection.close()
+            return
+        self._idle.append(connection)
+
+    def _decode(self, connection: apsw.Connection, rows: Sequence[RecordRow]) -> list[Record]:
+        sources: dict[int, SourceRow] = {}
+        if self._with_sources and rows:
+            keys = np.asarray([row.key for row in rows], dtype=np.int64)
+            found = cast("Iterable[Sequence[bytes]]", connection.execute(_SOURCES, (apsw.carray(keys),)))
+            sources = {source.key: source for source in map(SourceRow._make, found)}
+        return [decode_record(row, sources.get(row.key), self._dimension) for row in rows]
+
+
+def _rows(connection: apsw.Connection, statement: str, bindings: tuple[apsw.Binding, ...]) -> list[RecordRow]:
+    found = cast("Iterable[Sequence[bytes]]", connection.execute(statement, bindings))
+    return [RecordRow._make(row) for row in found]
