@@ -16,7 +16,7 @@ from models.config import TextArchitecture, TextEncoderConfig
 from models.text.directory import read_text_directory
 from models.text.encoder import TextEncoder
 from models.text.gru import GruTextEncoder
-from models.text.transformer import TransformerTextEncoder, backbone_options, huggingface_config
+from models.text.transformer import TransformerTextEncoder, drop_pooler, huggingface_config
 
 __all__ = ["build_text_encoder", "load_pretrained_text"]
 
@@ -68,15 +68,15 @@ def _load_backbone(config: TextEncoderConfig, folder: Path) -> PreTrainedModel:
             use_safetensors=True,
             dtype=torch.float32,
             output_loading_info=True,
-            **backbone_options(described),
         )
     backbone, report = loaded
-    lacking = sorted(report["missing_keys"]) + sorted(str(entry[0]) for entry in report.get("mismatched_keys", ()))
+    missing = [name for name in report["missing_keys"] if not name.startswith("pooler.")]
+    lacking = sorted(missing) + sorted(str(entry[0]) for entry in report.get("mismatched_keys", ()))
     if lacking:
         raise ValueError(
             f"the weights in {folder} do not fill the model: {len(lacking)} tensors lack, first {lacking[0]}"
         )
-    return backbone
+    return drop_pooler(backbone)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -14,7 +13,7 @@ from models.freezing import Layer
 from models.text.encoder import TextEncoder, TextOutput
 from models.text.pooling import pool
 
-__all__ = ["TransformerTextEncoder", "backbone_options", "huggingface_config"]
+__all__ = ["TransformerTextEncoder", "drop_pooler", "huggingface_config"]
 
 
 class TransformerTextEncoder(TextEncoder):
@@ -102,19 +101,20 @@ def huggingface_config(config: TextEncoderConfig) -> PretrainedConfig:
     )
 
 
-def backbone_options(described: PretrainedConfig) -> dict[str, Any]:
-    """Returns the constructor's options that leave out BERT's pooler, which no pooling of ours reads.
+def drop_pooler(backbone: PreTrainedModel) -> PreTrainedModel:
+    """Takes off BERT's pooler, which no pooling of ours reads.
 
-    Left in, its parameters would get no gradient, and distributed training would wait for one.
+    Left on, its parameters would get no gradient, and distributed training would wait for one.
 
     Args:
-        described: The model's configuration.
+        backbone: Any model; one without a pooler stays as it is.
 
     Returns:
-        Keyword arguments for the model's constructor.
+        The same model.
     """
-    accepted = inspect.signature(AutoModel._model_mapping[type(described)]).parameters
-    return {"add_pooling_layer": False} if "add_pooling_layer" in accepted else {}
+    if getattr(backbone, "pooler", None) is not None:
+        backbone.register_module("pooler", None)
+    return backbone
 
 
 def _from_description(description: Mapping[str, Any]) -> PretrainedConfig:
@@ -134,10 +134,8 @@ def _from_description(description: Mapping[str, Any]) -> PretrainedConfig:
 
 
 def _new_backbone(described: PretrainedConfig) -> PreTrainedModel:
-    model = AutoModel.from_config(  # type: ignore[no-untyped-call]  # transformers leaves it unannotated
-        described, **backbone_options(described)
-    )
-    return cast(PreTrainedModel, model)
+    model = AutoModel.from_config(described)  # type: ignore[no-untyped-call]  # transformers leaves it unannotated
+    return drop_pooler(cast(PreTrainedModel, model))
 
 
 def _find_blocks(backbone: nn.Module, count: int) -> str:
