@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["publish_folder", "staging_folder", "sync_file", "write_json"]
+__all__ = ["publish_folder", "require_free", "staging_folder", "sync_file", "write_json"]
 
 _STALE_AFTER_S = 60.0
 
@@ -44,19 +44,28 @@ def staging_folder(destination: Path) -> Iterator[Path]:
         os.close(descriptor)
 
 
+def require_free(destination: Path) -> None:
+    """Checks that something can be published here; called before the work too, so that none is lost.
+
+    Args:
+        destination: Its final path.
+
+    Raises:
+        ValueError: There is a file, or a folder that is not empty.
+    """
+    if destination.is_file() or (destination.is_dir() and any(destination.iterdir())):
+        raise ValueError(f"{destination} exists already; remove it or choose another place")
+
+
 def publish_folder(staging: Path, destination: Path) -> None:
     """Moves a finished folder to its place in one step.
 
     Args:
         staging: What `staging_folder` gave, filled, its files synced where they must survive a power cut.
         destination: Its final path; must not exist, or be an empty folder.
-
-    Raises:
-        ValueError: The destination is taken.
     """
+    require_free(destination)
     _sync_folder(staging)
-    if destination.is_file() or (destination.is_dir() and any(destination.iterdir())):
-        raise ValueError(f"{destination} exists already; remove it or choose another place")
     staging.rename(destination)
     _sync_folder(destination.parent)
 

@@ -11,7 +11,7 @@ from typing import Any
 from training.corpora.document import Document
 from training.corpora.sentences import split_sentences
 
-__all__ = ["CorpusError", "JsonKeys", "read_texts"]
+__all__ = ["CorpusError", "JsonKeys", "has_texts", "read_texts"]
 
 _PLAIN = frozenset({".txt", ".text"})
 _LINES = frozenset({".jsonl", ".ndjson"})
@@ -33,6 +33,18 @@ class JsonKeys:
     """A list of sentences that are split already; taken as they are, before `text`."""
     title: str = "title"
     """The document's title, kept as the attribute `title`."""
+
+
+def has_texts(folder: Path) -> bool:
+    """Returns whether a folder holds any file that is named like a text, at any depth.
+
+    Args:
+        folder: The folder.
+
+    Returns:
+        Whether there is one.
+    """
+    return any(path.suffix.lower() in _PLAIN | _LINES for path in folder.rglob("*"))
 
 
 def read_texts(path: Path, keys: JsonKeys | None = None) -> Iterator[Document]:
