@@ -1,0 +1,185 @@
+"""One process of the two-process tests: computes every case on its share of the data and saves what came out.
+
+Run as `python distributed_worker.py RANK STORE OUTPUT`. Rank 0 first computes them as the only process, with all data.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.config import ImageEncoderConfig
+from models.image.encoder import ImageEncoder
+from models.text.encoder import TextOutput
+from training.distributed import gather, gather_with_gradient, rank, world_size
+from training.losses.adjacency import adjacency_of
+from training.losses.mean_shift import mean_shift_loss
+from training.losses.nt_xent import nt_xent_loss
+from training.losses.quick_thoughts import adjacency_scores, pairwise_logistic_loss, quick_thoughts_loss
+from training.methods.base import ImageBatch, Method, MethodContext, Progress, TextBatch
+from training.methods.configs import (
+    MeanShiftConfig,
+    QuickThoughtsConfig,
+    QuickThoughtsLoss,
+    SimCLRConfig,
+    Similarity,
+)
+from training.methods.mean_shift import MeanShift
+from training.methods.quick_thoughts import QuickThoughts
+from training.methods.simclr import SimCLR
+
+HALF = 6
+COUNT = 2 * HALF
+
+
+class BagTower(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(30, 8)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TextOutput:
+        states = self.words(input_ids) * attention_mask[:, :, None]
+        return TextOutput(states, states.sum(dim=1))
+
+
+def share(rows: Tensor) -> Tensor:
+    """Returns this process's rows; the halves are unequal in value, so that a missing reduction shows."""
+    return rows if world_size() == 1 else rows[rank() * HALF : (rank() + 1) * HALF]
+
+
+def average(value: Tensor) -> Tensor:
+    total = value.clone()
+    if world_size() > 1:
+        dist.all_reduce(total)
+    return total / world_size()
+
+
+def rows(seed: int) -> Tensor:
+    drawn = torch.randn(COUNT, 5, generator=torch.Generator().manual_seed(seed))
+    return drawn * torch.linspace(0.2, 3.0, COUNT)[:, None]
+
+
+def loss_case(loss: Callable[..., Tensor], inputs: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Returns the loss and the gradients that DDP's average would leave on this process's rows."""
+    leaves = [share(each).clone().requires_grad_() for each in inputs]
+    value = loss(*leaves)
+    value.backward()
+    gradients = torch.stack([leaf.grad for leaf in leaves if leaf.grad is not None]) / world_size()
+    return {"loss": average(value.detach()), "gradients": gradients}
+
+
+def nt_xent(first: Tensor, second: Tensor) -> Tensor:
+    return nt_xent_loss(gather_with_gradient(first), gather_with_gradient(second), temperature=0.3)
+
+
+def block() -> dict[str, Tensor]:
+    """A block that one document crosses the middle of; in one process the middle is a document break."""
+    document = torch.tensor([0, 0, 1, 1, 1, 1, 1, 1, 2, 3, 3, 3])
+    sentence = torch.tensor([0, 1, 2, 3, 4, 5, 6, 1, 8, 9, 3, 11])  # with copies across the halves
+    if world_size() == 1:
+        document[HALF:] += 100
+    return {"document": document, "index": torch.arange(COUNT), "sentence": sentence}
+
+
+def adjacent(form: Callable[..., Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    def loss(f: Tensor, g: Tensor) -> Tensor:
+        mine = {name: share(values) for name, values in block().items()}
+        document = gather(mine["document"] * 2 + rank())
+        adjacency = adjacency_of(document, gather(mine["index"]), gather(mine["sentence"]))
+        return form(adjacency_scores(gather_with_gradient(f), gather_with_gradient(g)), adjacency)
+
+    return loss
+
+
+def mean_shift(predictions: Tensor) -> Tensor:
+    targets = F.normalize(share(rows(9)), dim=1)
+    bank = torch.cat([gather(targets), F.normalize(rows(8), dim=1)])
+    return mean_shift_loss(F.normalize(predictions, dim=1), targets, bank, neighbour_count=3)
+
+
+def without_batch_norm(method: Method) -> Method:
+    for module in list(method.modules()):
+        for name, child in list(module.named_children()):
+            if isinstance(child, nn.BatchNorm1d):
+                setattr(module, name, nn.Identity())
+    return method
+
+
+def image_method(kind: str) -> Method:
+    torch.manual_seed(4)
+    backbone = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 16), nn.Tanh())
+    encoder = ImageEncoder(ImageEncoderConfig(), backbone, width=16, layers=())
+    context = MethodContext(dataset_size=100, batch_size=COUNT, image_size_px=8)
+    if kind == "simclr":
+        return without_batch_norm(SimCLR(encoder, SimCLRConfig(), context=context))
+    config = MeanShiftConfig(bank_size=30, neighbour_count=4)
+    return without_batch_norm(MeanShift(encoder, config, context=context))
+
+
+def image_batch(step: int) -> ImageBatch:
+    generator = torch.Generator().manual_seed(step)
+    views = tuple(share(torch.randn(COUNT, 3, 8, 8, generator=generator)) for _ in range(2))
+    return ImageBatch(views, share(torch.arange(COUNT) + COUNT * step))
+
+
+def text_method(config: QuickThoughtsConfig, towers: int) -> Method:
+    torch.manual_seed(4)
+    context = MethodContext(dataset_size=100, batch_size=COUNT)
+    return QuickThoughts([BagTower() for _ in range(towers)], config, context=context)
+
+
+def text_batch(step: int) -> TextBatch:
+    generator = torch.Generator().manual_seed(step)
+    ids = torch.randint(0, 30, (COUNT, 4), generator=generator)
+    mask = (torch.arange(4)[None, :] <= torch.randint(0, 4, (COUNT, 1), generator=generator)).long()
+    return TextBatch(share(ids), share(mask), **{name: share(values) for name, values in block().items()})
+
+
+def method_case(method: Method, batch: Callable[[int], Any]) -> dict[str, Tensor]:
+    """Runs two steps as a fit would; returns the second's loss and gradients, and the state."""
+    loss = torch.zeros(())
+    for number in range(2):
+        method.zero_grad()
+        loss = method.loss(batch(number), Progress(step=number, max_steps=10, epoch=0)).loss
+        loss.backward()
+    # DistributedDataParallel's average; the class itself would load torch's compiler, for seconds.
+    found = {f"gradient.{n}": average(p.grad) for n, p in method.named_parameters() if p.grad is not None}
+    if isinstance(method, MeanShift):
+        found |= {"bank.index": method.bank.valid_index, "bank.vectors": method.bank.valid}
+    return {"loss": average(loss.detach())} | found
+
+
+def all_cases() -> dict[str, dict[str, Tensor]]:
+    logistic = QuickThoughtsConfig(loss=QuickThoughtsLoss.LOGISTIC)
+    tied = QuickThoughtsConfig(similarity=Similarity.COSINE, temperature=0.05)
+    return {
+        "loss nt_xent": loss_case(nt_xent, [rows(1), rows(2)]),
+        "loss quick_thoughts": loss_case(adjacent(quick_thoughts_loss), [rows(3), rows(4)]),
+        "loss pairwise_logistic": loss_case(adjacent(pairwise_logistic_loss), [rows(3), rows(4)]),
+        "loss mean_shift": loss_case(mean_shift, [rows(5)]),
+        "method simclr": method_case(image_method("simclr"), image_batch),
+        "method mean-shift": method_case(image_method("mean-shift"), image_batch),
+        "method quick-thoughts": method_case(text_method(QuickThoughtsConfig(), 2), text_batch),
+        "method quick-thoughts logistic": method_case(text_method(logistic, 2), text_batch),
+        "method quick-thoughts tied": method_case(text_method(tied, 1), text_batch),
+    }
+
+
+def main(arguments: Sequence[str]) -> None:
+    place, store, output = int(arguments[0]), arguments[1], Path(arguments[2])
+    torch.set_num_threads(1)
+    found = {"single": all_cases()} if place == 0 else {}
+    dist.init_process_group("gloo", init_method=f"file://{store}", rank=place, world_size=2)
+    torch.save(found | {"rank": all_cases()}, output)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
