@@ -27,6 +27,8 @@ class ImageTaskConfig:
     """How the linear probe is fitted."""
     bank_items: int | None = None
     """Most training images asked or fitted on, a seeded sample; None: all."""
+    originals: bool = False
+    """Whether encoders see the originals even where the packed pixels have their size; floors see packed ones."""
     view_pairs: int = 2048
     """Most images whose views are compared where there are no vendors: the first of a seeded order."""
     seed: int = 0
@@ -40,7 +42,7 @@ class HeldOutImages:
         subject: What embeds.
         data: The images.
         split: What is measured.
-        config: How many training images are used.
+        config: How many training images are used, and whether originals are.
         advance: Told of progress.
     """
 
@@ -58,6 +60,7 @@ class HeldOutImages:
         """`[n]`: the split's items, ascending."""
         self.bank_indices = _sample(data.indices(Split.TRAIN), config.bank_items, config.seed)
         """`[b]`: the training items that are used, ascending."""
+        self._originals = config.originals
         self._advance = advance
         self._vectors: NDArray[np.float32] | None = None
         self._bank_vectors: NDArray[np.float32] | None = None
@@ -66,15 +69,18 @@ class HeldOutImages:
     def vectors(self) -> NDArray[np.float32]:
         """`[n, d]`: the split's vectors."""
         if self._vectors is None:
-            self._vectors = self.subject.embed_images(self.data, self.indices, self._advance)
+            self._vectors = self._embed(self.indices)
         return self._vectors
 
     @property
     def bank_vectors(self) -> NDArray[np.float32]:
         """`[b, d]`: the training items' vectors."""
         if self._bank_vectors is None:
-            self._bank_vectors = self.subject.embed_images(self.data, self.bank_indices, self._advance)
+            self._bank_vectors = self._embed(self.bank_indices)
         return self._bank_vectors
+
+    def _embed(self, indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self.subject.embed_images(self.data, indices, self._advance, from_originals=self._originals)
 
 
 def _sample(indices: NDArray[np.int64], limit: int | None, seed: int) -> NDArray[np.int64]:

@@ -47,10 +47,12 @@ class HeldOutTexts:
         advance: Advance | None = None,
     ) -> None:
         self.subject = subject
-        self.documents = documents
+        self.documents = list(documents)  # a pack reads each from disk whenever it is asked
         self.bank = bank
-        self.sentences = [sentence for document in documents for sentence in document.sentences]
-        self.document_numbers = np.repeat(np.arange(len(documents)), [len(item.sentences) for item in documents])
+        self.sentences = [sentence for document in self.documents for sentence in document.sentences]
+        self.document_numbers = np.repeat(
+            np.arange(len(self.documents)), [len(document.sentences) for document in self.documents]
+        )
         """`[n]`: document of each sentence."""
         self.text_numbers: NDArray[np.int64] = np.unique(np.asarray(self.sentences), return_inverse=True)[1]
         """`[n]`: equal exactly where texts are equal."""

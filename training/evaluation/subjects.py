@@ -111,19 +111,13 @@ class ImageSubject:
     info: SubjectInfo
     encoder: PixelEncoder
 
-    def reads_originals(self, data: ImageData) -> bool:
-        """Returns whether a pack's own pixels are of the wrong size for the encoder.
-
-        Args:
-            data: The pack.
-
-        Returns:
-            True where originals are decoded.
-        """
-        return self.encoder.size_px is not None and self.encoder.size_px != data.size_px
-
     def embed_images(
-        self, data: ImageData, indices: NDArray[np.int64], advance: Advance | None = None
+        self,
+        data: ImageData,
+        indices: NDArray[np.int64],
+        advance: Advance | None = None,
+        *,
+        from_originals: bool = False,
     ) -> NDArray[np.float32]:
         """Embeds items of a pack.
 
@@ -131,6 +125,7 @@ class ImageSubject:
             data: The pack.
             indices: `[m]`, at least one.
             advance: Told of progress.
+            from_originals: Whether originals are decoded even where packed pixels have the right size.
 
         Returns:
             `[m, d]`.
@@ -140,11 +135,11 @@ class ImageSubject:
         """
         if len(indices) == 0:
             raise ValueError("there are no images to embed: the split is empty")
-        from_originals = self.reads_originals(data)
+        decodes = self.encoder.size_px is not None and (from_originals or self.encoder.size_px != data.size_px)
         parts = []
         for start in range(0, len(indices), _IMAGES_PER_BATCH):
             batch = indices[start : start + _IMAGES_PER_BATCH]
-            images = self._decode(data, batch) if from_originals else list(data.read(batch))
+            images = self._decode(data, batch) if decodes else list(data.read(batch))
             parts.append(self.encoder.embed_rgb(images))
             if advance is not None:
                 advance(len(batch))

@@ -16,7 +16,7 @@ from models.text.served import ServedTextEncoder
 from training.evaluation.batching import group_by_length
 from training.evaluation.subjects import Advance, SubjectInfo
 
-__all__ = ["TorchPixelEncoder", "TorchTextSubject"]
+__all__ = ["TorchPixelEncoder", "TorchTextSubject", "TorchTowerSubject"]
 
 _TOKENS_PER_BATCH = 8192
 
@@ -29,13 +29,24 @@ class TorchTextSubject:
         served: The encoder as it is served; put into eval mode here.
         tokenizer: Cuts texts as in training.
         max_tokens: Longest text, special tokens included.
+        prompt: What is written before every text, as documents are served.
     """
 
-    def __init__(self, info: SubjectInfo, served: ServedTextEncoder, tokenizer: Tokenizer, *, max_tokens: int) -> None:
+    def __init__(
+        self,
+        info: SubjectInfo,
+        served: ServedTextEncoder,
+        tokenizer: Tokenizer,
+        *,
+        max_tokens: int,
+        prompt: str = "",
+    ) -> None:
         self._info = info
-        self._served = served.eval()
+        self.served = served.eval()
+        """The encoder as it is served."""
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
+        self._prompt = prompt
 
     @property
     def info(self) -> SubjectInfo:
@@ -52,7 +63,42 @@ class TorchTextSubject:
         Returns:
             `[n, d]`, in the order given.
         """
-        return self._run(texts, lambda ids, mask: (self._served(ids, mask)[1],), advance)[0]
+        return self.run_batches(texts, lambda ids, mask: (self.served(ids, mask)[1],), advance)[0]
+
+    def run_batches(
+        self,
+        texts: Sequence[str],
+        encode: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
+        advance: Advance | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """Runs texts through part of the encoder, in batches of similar length.
+
+        Args:
+            texts: At least one; over-long ones are cut.
+            encode: From ids and mask `[n, t]` to one or more `[n, d]`.
+            advance: Told of progress.
+
+        Returns:
+            One `[n, d]` for each that `encode` gives, in the order of the texts.
+        """
+        tokens = self._tokenizer.encode_batch(texts, max_tokens=self._max_tokens, prompt=self._prompt)
+        device = next(self.served.parameters()).device
+        order: list[int] = []
+        parts: list[tuple[Tensor, ...]] = []
+        with torch.inference_mode():
+            for rows in group_by_length([len(token.ids) for token in tokens], budget=_TOKENS_PER_BATCH):
+                ids, mask = self._tokenizer.pad([tokens[row].ids for row in rows])
+                outputs = encode(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+                parts.append(tuple(output.float().cpu() for output in outputs))
+                order += rows
+                if advance is not None:
+                    advance(len(rows))
+        inverse = np.argsort(np.asarray(order))
+        return [torch.cat(column).numpy()[inverse] for column in zip(*parts, strict=True)]
+
+
+class TorchTowerSubject(TorchTextSubject):
+    """A sentence encoder whose training compares f and g as they are, not by the served cosine."""
 
     def embed_towers(
         self, texts: Sequence[str], advance: Advance | None = None
@@ -66,30 +112,9 @@ class TorchTextSubject:
         Returns:
             f and g of each text, not normalised, `[n, d]` each.
         """
-        towers = self._served.towers
-        outputs = self._run(texts, lambda ids, mask: tuple(tower(ids, mask).pooled for tower in towers), advance)
+        towers = self.served.towers
+        outputs = self.run_batches(texts, lambda ids, mask: tuple(tower(ids, mask).pooled for tower in towers), advance)
         return outputs[0], outputs[-1]
-
-    def _run(
-        self,
-        texts: Sequence[str],
-        encode: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
-        advance: Advance | None,
-    ) -> list[NDArray[np.float32]]:
-        tokens = self._tokenizer.encode_batch(texts, max_tokens=self._max_tokens)
-        device = next(self._served.parameters()).device
-        order: list[int] = []
-        parts: list[tuple[Tensor, ...]] = []
-        with torch.inference_mode():
-            for rows in group_by_length([len(token.ids) for token in tokens], budget=_TOKENS_PER_BATCH):
-                ids, mask = self._tokenizer.pad([tokens[row].ids for row in rows])
-                outputs = encode(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
-                parts.append(tuple(output.float().cpu() for output in outputs))
-                order += rows
-                if advance is not None:
-                    advance(len(rows))
-        inverse = np.argsort(np.asarray(order))
-        return [torch.cat(column).numpy()[inverse] for column in zip(*parts, strict=True)]
 
 
 class TorchPixelEncoder:

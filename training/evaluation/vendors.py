@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,8 +59,10 @@ def find_vendor_drawings(data: ImageData, indices: NDArray[np.int64]) -> VendorD
             f"the split has {len(vendors)} vendors with {len(shared)} concepts in common"
         )
     rows = np.array([[drawings[vendor][concept] for concept in shared] for vendor in vendors], dtype=np.int64)
-    return VendorDrawings(vendors, rows, _groups_of(data, indices[rows[0]], shared))
+    return VendorDrawings(vendors, rows, _groups_of(data, indices[rows[0]], len(shared)))
 
 
-def _groups_of(data: ImageData, indices: NDArray[np.int64], concepts: Sequence[str]) -> NDArray[np.int64]:
-    return np.arange(len(concepts)) if data.groups is None else data.groups[indices]
+def _groups_of(data: ImageData, indices: NDArray[np.int64], concept_count: int) -> NDArray[np.int64]:
+    """Returns each concept's group; a concept without one is its own, numbered below 0."""
+    own = -1 - np.arange(concept_count)
+    return own if data.groups is None else np.where(data.groups[indices] >= 0, data.groups[indices], own)
