@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from models.bundle.assemble import assemble_encoder, check_identity, identify
 from models.bundle.encoder import Encoder
@@ -15,7 +16,9 @@ from models.bundle.manifest import EncoderEntry, Manifest, read_manifest
 
 __all__ = ["Bundle", "BundleError", "load_bundle"]
 
-_ALONE_AT_LOAD = 3  # enough to see a batch change an input; `verify_bundle` runs them all
+# Enough to see a batch change an input, and quick to start with; `verify_bundle` runs every form.
+_ALONE_AT_LOAD: Final = 3
+_BATCH_AT_LOAD: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ def _open(
         return encoder
     check_identity(folder, manifest, entry)
     golden = read_golden(folder, entry)
-    agreement = measure_agreement(encoder, golden, batch_sizes=(len(golden.items),), alone=_ALONE_AT_LOAD)
+    agreement = measure_agreement(encoder, golden, batch_sizes=(_BATCH_AT_LOAD,), alone=_ALONE_AT_LOAD)
     fault = find_agreement_fault(entry, precision, agreement)
     if fault is not None:
         raise BundleError(fault)

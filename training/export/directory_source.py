@@ -53,7 +53,6 @@ def read_directory(directory: Path) -> ExportSource:
         prompts=_read_prompts(directory),
         provenance=Provenance(method="imported", config=_describe(config, weights_folder), versions=library_versions()),
         write_files=partial(_write, weights_folder, served, config),
-        default_name=directory.name,
     )
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from models.bundle.manifest import MANIFEST_FILE, Manifest
 from training.corpora.publish import publish_folder, staging_folder, sync_file
+from training.export.directory_source import read_directory
+from training.export.run_source import is_run, read_run
 from training.export.seal import seal
 from training.export.source import ExportConfig, ExportSource
 
-__all__ = ["default_name", "export_directory", "export_run", "export_source"]
+__all__ = ["default_name", "export_directory", "export_run", "export_source", "read_source", "require_free"]
 
 
 def export_run(
@@ -23,9 +24,8 @@ def export_run(
     name: str | None = None,
     precisions: Sequence[str] = ("fp32",),
     results: Sequence[Mapping[str, Any]] | None = None,
-    config: ExportConfig | None = None,
 ) -> Manifest:
-    """Exports a training run.
+    """Exports a training run; `export_source` takes every other setting.
 
     Args:
         run_dir: A run folder.
@@ -33,7 +33,6 @@ def export_run(
         name: What the encoder is called in requests.
         precisions: Graphs to make; fp32 is always made.
         results: Rows of evaluation results to carry along.
-        config: Everything else; the three above take precedence.
 
     Returns:
         The bundle's manifest.
@@ -41,11 +40,9 @@ def export_run(
     Raises:
         ValueError: The run cannot be read, `bundle_dir` is taken, or the graph does not reproduce torch.
     """
-    from training.export.run_source import read_run
-
-    used = _merge(config, name=name, precisions=precisions, results=results)
-    _require_free(Path(bundle_dir), overwrite=used.overwrite)
-    return export_source(read_run(Path(run_dir)), Path(bundle_dir), used)
+    config = ExportConfig(name=name, precisions=tuple(precisions), results=tuple(results or ()))
+    require_free(Path(bundle_dir), overwrite=False)
+    return export_source(read_run(Path(run_dir)), Path(bundle_dir), config)
 
 
 def export_directory(
@@ -55,9 +52,8 @@ def export_directory(
     name: str | None = None,
     precisions: Sequence[str] = ("fp32",),
     results: Sequence[Mapping[str, Any]] | None = None,
-    config: ExportConfig | None = None,
 ) -> Manifest:
-    """Exports a Hugging Face or sentence-transformers directory as it is.
+    """Exports a Hugging Face or sentence-transformers directory as it is; `export_source` takes every other setting.
 
     Args:
         st_dir: The directory; weights in safetensors, and a fast tokenizer's `tokenizer.json`.
@@ -65,7 +61,6 @@ def export_directory(
         name: As in `export_run`.
         precisions: As in `export_run`.
         results: As in `export_run`.
-        config: As in `export_run`.
 
     Returns:
         The bundle's manifest.
@@ -73,11 +68,24 @@ def export_directory(
     Raises:
         ValueError: The directory cannot be read, `bundle_dir` is taken, or the graph does not reproduce torch.
     """
-    from training.export.directory_source import read_directory
+    config = ExportConfig(name=name, precisions=tuple(precisions), results=tuple(results or ()))
+    require_free(Path(bundle_dir), overwrite=False)
+    return export_source(read_directory(Path(st_dir)), Path(bundle_dir), config)
 
-    used = _merge(config, name=name, precisions=precisions, results=results)
-    _require_free(Path(bundle_dir), overwrite=used.overwrite)
-    return export_source(read_directory(Path(st_dir)), Path(bundle_dir), used)
+
+def read_source(path: Path) -> ExportSource:
+    """Reads a run folder or a model directory, whichever it is.
+
+    Args:
+        path: The folder.
+
+    Returns:
+        What is to be exported.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    return read_run(path) if is_run(path) else read_directory(path)
 
 
 def export_source(source: ExportSource, bundle_dir: Path, config: ExportConfig) -> Manifest:
@@ -94,7 +102,7 @@ def export_source(source: ExportSource, bundle_dir: Path, config: ExportConfig) 
     Raises:
         ValueError: `bundle_dir` is taken, or the graph does not reproduce torch.
     """
-    _require_free(bundle_dir, overwrite=config.overwrite)
+    require_free(bundle_dir, overwrite=config.overwrite)
     with staging_folder(bundle_dir) as staging:
         manifest = seal(source, staging, name=config.name or default_name(bundle_dir), config=config)
         for file in staging.rglob("*"):
@@ -102,6 +110,24 @@ def export_source(source: ExportSource, bundle_dir: Path, config: ExportConfig) 
                 sync_file(file)
         _publish(staging, bundle_dir)
     return manifest
+
+
+def require_free(bundle_dir: Path, *, overwrite: bool) -> None:
+    """Refuses a destination that is taken, before any work is done for it.
+
+    Args:
+        bundle_dir: Where the bundle is to be.
+        overwrite: Whether a bundle there may be replaced; anything else there never is.
+
+    Raises:
+        ValueError: It is taken.
+    """
+    if not bundle_dir.exists() or (bundle_dir.is_dir() and not any(bundle_dir.iterdir())):
+        return
+    if not (bundle_dir / MANIFEST_FILE).is_file():
+        raise ValueError(f"'{bundle_dir}' exists and is no bundle; choose another place, it will not be replaced")
+    if not overwrite:
+        raise ValueError(f"the bundle '{bundle_dir}' exists; choose another place or give --overwrite")
 
 
 def default_name(bundle_dir: Path) -> str:
@@ -115,31 +141,6 @@ def default_name(bundle_dir: Path) -> str:
     """
     name = re.sub(r"[^a-z0-9._-]+", "-", bundle_dir.resolve().name.lower()).lstrip("._-")
     return name[:63] or "encoder"
-
-
-def _merge(
-    config: ExportConfig | None,
-    *,
-    name: str | None,
-    precisions: Sequence[str],
-    results: Sequence[Mapping[str, Any]] | None,
-) -> ExportConfig:
-    base = config or ExportConfig()
-    return replace(
-        base,
-        name=name if name is not None else base.name,
-        precisions=tuple(dict.fromkeys((*precisions, *base.precisions))),
-        results=tuple(results) if results is not None else base.results,
-    )
-
-
-def _require_free(bundle_dir: Path, *, overwrite: bool) -> None:
-    if not bundle_dir.exists() or (bundle_dir.is_dir() and not any(bundle_dir.iterdir())):
-        return
-    if not (bundle_dir / MANIFEST_FILE).is_file():
-        raise ValueError(f"'{bundle_dir}' exists and is no bundle; choose another place, it will not be replaced")
-    if not overwrite:
-        raise ValueError(f"the bundle '{bundle_dir}' exists; choose another place or give --overwrite")
 
 
 def _publish(staging: Path, bundle_dir: Path) -> None:

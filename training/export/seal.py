@@ -63,7 +63,7 @@ def seal(source: ExportSource, folder: Path, *, name: str, config: ExportConfig)
     Raises:
         ExportError: ONNX Runtime does not reproduce torch on the golden inputs.
     """
-    prompts = config.prompts or source.prompts
+    prompts = config.choose_prompts(source.prompts)
     source.write_files(folder, prompts)
     golden = _write_golden(source, folder, prompts)
     precisions = [precision for precision in _GRAPH_FILES if precision == "fp32" or precision in config.precisions]
@@ -105,11 +105,18 @@ def _write_graphs(source: ExportSource, folder: Path, precisions: Sequence[str])
     (folder / "onnx").mkdir()
     exact = folder / _GRAPH_FILES["fp32"]
     if isinstance(source.served, ServedImageEncoder):
-        export_image_graph(source.served, exact)
+        export_image_graph(source.served, exact, image_size_px=source.limits.image_size_px)
     else:
-        export_text_graph(source.served, exact)
+        export_text_graph(source.served, exact, max_tokens=source.limits.max_tokens)
     if "int8" in precisions:
-        quantise_graph(exact, folder / _GRAPH_FILES["int8"])
+        try:
+            quantise_graph(exact, folder / _GRAPH_FILES["int8"])
+        except ValueError as error:
+            kind = type(source.served).__name__
+            raise ExportError(
+                f"this encoder has no int8 form ({kind} without constant matrix products, as in a transformer); "
+                "leave out --precision int8"
+            ) from error
 
 
 def _draft(

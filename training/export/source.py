@@ -45,7 +45,6 @@ class ExportSource:
     provenance: Provenance
     write_files: Callable[[Path, Prompts], None]
     """Writes the convention's files (configuration, tokenizer, weights) into a folder."""
-    default_name: str
     reference: ReferenceSample | None = None
 
 
@@ -59,8 +58,10 @@ class ExportConfig:
     """The bundle's, for people."""
     precisions: tuple[str, ...] = ("fp32",)
     """Graphs to make; fp32 is always made."""
-    prompts: Prompts | None = None
-    """None: those the source states."""
+    query_prompt: str | None = None
+    """Written before every query; None: what the source states."""
+    document_prompt: str | None = None
+    """Written before every document; None: what the source states."""
     results: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     """Rows of evaluation results to carry along."""
     reference: ReferenceSample | None = None
@@ -73,6 +74,20 @@ class ExportConfig:
         unknown = [precision for precision in self.precisions if precision not in {"fp32", "int8"}]
         if unknown:
             raise ValueError(f"precision '{unknown[0]}' is unknown; it must be fp32 or int8")
+
+    def choose_prompts(self, stated: Prompts) -> Prompts:
+        """Returns the prompts of the bundle: those given here, else those the source states.
+
+        Args:
+            stated: The source's.
+
+        Returns:
+            Both prompts.
+        """
+        return Prompts(
+            query=stated.query if self.query_prompt is None else self.query_prompt,
+            document=stated.document if self.document_prompt is None else self.document_prompt,
+        )
 
 
 def library_versions() -> dict[str, str]:

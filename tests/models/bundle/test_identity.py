@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.bundle.identity import (
     compute_fingerprint,
@@ -40,7 +42,7 @@ def test_byte_order_and_memory_layout_do_not_matter() -> None:
         {"a": TENSORS["a"]},
     ],
 )
-def test_value_shape_type_name_and_number_matter(other: dict[str, np.ndarray]) -> None:  # type: ignore[type-arg]  # mixed
+def test_value_shape_type_name_and_number_matter(other: dict[str, NDArray[Any]]) -> None:
     assert digest_tensors(other) != digest_tensors(TENSORS)
 
 

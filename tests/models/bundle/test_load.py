@@ -221,9 +221,10 @@ def test_golden_vectors_that_the_graph_does_not_reproduce_are_refused(text_bundl
 
 
 def test_a_graph_of_another_encoder_under_fitting_hashes_is_refused(text_bundle: Path, image_bundle: Path) -> None:
-    reseal(
-        text_bundle, lambda folder: shutil.copy(image_bundle / "onnx" / "model.onnx", folder / "onnx" / "model.onnx")
-    )
+    def change(folder: Path) -> None:
+        shutil.copy(image_bundle / "onnx" / "model.onnx", folder / "onnx" / "model.onnx")
+
+    reseal(text_bundle, change)
 
     assert "'onnx/model.onnx' takes pixel_values and gives image_embedding" in refusal(text_bundle)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from models.bundle.encoder import Modality, Purpose
 from models.bundle.load import load_bundle
@@ -19,9 +20,10 @@ def text_bundle(tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 
-def alone(bundle: Path, text: str, purpose: Purpose = Purpose.DOCUMENT) -> np.ndarray:  # type: ignore[type-arg]  # f32
+def alone(bundle: Path, text: str, purpose: Purpose = Purpose.DOCUMENT) -> NDArray[np.float32]:
     encoder = load_bundle(bundle).encoders["text"]
-    return encoder.run([encoder.prepare(text, purpose=purpose)])[0]
+    (vector,) = encoder.run([encoder.prepare(text, purpose=purpose)])
+    return np.asarray(vector, dtype=np.float32)
 
 
 def test_every_line_of_a_text_is_an_input_in_order(text_bundle: Path, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def test_the_summary_equals_the_plain_formulas() -> None:
 
 
 def test_collapsed_vectors_have_rank_one_and_no_variance() -> None:
-    vectors = np.tile(np.float32([0.6, 0.8]), (5, 1))
+    vectors = np.tile(np.array([0.6, 0.8], np.float32), (5, 1))
     found = summarise(vectors, source="here", input_sizes=np.ones(5, np.int64), brightness=np.full(5, 0.5))
     assert found.total_variance == pytest.approx(0, abs=1e-12)
     assert found.effective_rank == pytest.approx(1)

@@ -214,7 +214,11 @@ def _save_text_graph(path: Path, table: NDArray[np.float32]) -> None:
         helper.make_tensor_value_info("last_hidden_state", TensorProto.FLOAT, ["n", "t", WIDTH]),
         helper.make_tensor_value_info("sentence_embedding", TensorProto.FLOAT, ["n", WIDTH]),
     ]
-    constants = {"table": table, "last": np.array([2], np.int64), "middle": np.array([1], np.int64)}
+    constants: dict[str, NDArray[np.float32] | NDArray[np.int64]] = {
+        "table": table,
+        "last": np.array([2], np.int64),
+        "middle": np.array([1], np.int64),
+    }
     _save(path, nodes, ids, outputs, constants)
 
 

@@ -1,0 +1,163 @@
+"""Reads a training run as something to export."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.bundle.encoder import Modality
+from models.bundle.manifest import Limits, Prompts, Provenance
+from models.bundle.preprocessing import ImagePreprocessing
+from models.bundle.tokens import Tokenizer
+from models.config import ImageEncoderConfig, TextEncoderConfig
+from models.image.served import ServedImageEncoder
+from models.text.served import ServedTextEncoder
+from training.corpora.image_pack import ImagePack
+from training.corpora.splits import Split
+from training.corpora.text_pack import TextPack
+from training.export.image_files import write_image_files
+from training.export.source import ExportSource, ReferenceSample, library_versions
+from training.export.text_files import write_text_files
+from training.fit.run_folder import LoadedRun, load_run
+
+__all__ = ["is_run", "read_run"]
+
+logger = logging.getLogger(__name__)
+
+_SAMPLE_TEXTS: Final = 512
+_SAMPLE_IMAGES: Final = 256
+_SAMPLE_SEED: Final = 0
+
+
+def is_run(path: Path) -> bool:
+    """Tells a run folder from a model directory, which has a `config.json` too.
+
+    Args:
+        path: A folder.
+
+    Returns:
+        Whether its `config.json` is a training run's.
+    """
+    try:
+        values = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(values, dict) and "run" in values and "schema_version" in values
+
+
+def read_run(run_dir: Path) -> ExportSource:
+    """Loads a run's encoder and what belongs to it.
+
+    Args:
+        run_dir: The run folder.
+
+    Returns:
+        What is to be exported; with a reference sample where the run's pack is still where it was.
+
+    Raises:
+        ValueError: There is no finished run.
+    """
+    run = load_run(run_dir)
+    stated = dict(run.provenance)
+    stated["versions"] = {**library_versions(), **stated.get("versions", {})}
+    provenance = Provenance(**stated)
+    if run.modality is Modality.TEXT:
+        return _read_text(run, provenance)
+    return _read_image(run, provenance)
+
+
+def _read_text(run: LoadedRun, provenance: Provenance) -> ExportSource:
+    served, config, tokenizer = run.served, run.encoder, run.tokenizer
+    if not isinstance(served, ServedTextEncoder) or not isinstance(config, TextEncoderConfig) or tokenizer is None:
+        raise ValueError(f"the run in '{run.path}' lacks a part of a sentence encoder; train it again")
+    return ExportSource(
+        modality=Modality.TEXT,
+        served=served,
+        preparation=tokenizer,
+        limits=Limits(max_tokens=config.max_tokens),
+        pooling=str(config.pooling),
+        metric="cosine" if config.normalize else "inner_product",
+        prompts=Prompts(),
+        provenance=provenance,
+        write_files=partial(_write_text, served, config, tokenizer),
+        reference=_sample(run, _sample_texts),
+    )
+
+
+def _read_image(run: LoadedRun, provenance: Provenance) -> ExportSource:
+    served, config, preprocessing = run.served, run.encoder, run.preprocessing
+    if not isinstance(served, ServedImageEncoder) or not isinstance(config, ImageEncoderConfig) or not preprocessing:
+        raise ValueError(f"the run in '{run.path}' lacks a part of an image encoder; train it again")
+    return ExportSource(
+        modality=Modality.IMAGE,
+        served=served,
+        preparation=preprocessing,
+        limits=Limits(image_size_px=preprocessing.size_px),
+        pooling="backbone",
+        metric="cosine",
+        prompts=Prompts(),
+        provenance=provenance,
+        write_files=partial(_write_image, config, preprocessing),
+        reference=_sample(run, _sample_images),
+    )
+
+
+def _write_text(
+    served: ServedTextEncoder, config: TextEncoderConfig, tokenizer: Tokenizer, folder: Path, prompts: Prompts
+) -> None:
+    write_text_files(folder, served, config, tokenizer=tokenizer, prompts=prompts)
+
+
+def _write_image(
+    config: ImageEncoderConfig,
+    preprocessing: ImagePreprocessing,
+    folder: Path,
+    prompts: Prompts,
+) -> None:
+    if prompts != Prompts():
+        raise ValueError("an image encoder takes no prompts; leave out --prompt-query and --prompt-document")
+    write_image_files(folder, config, preprocessing=preprocessing)
+
+
+def _sample(run: LoadedRun, take: Callable[[Path], list[str | bytes]]) -> ReferenceSample | None:
+    """Samples the run's validation data; a bundle without reference statistics is better than none."""
+    try:
+        items = take(run.data_path)
+    except (OSError, ValueError) as error:
+        logger.warning("no reference statistics", extra={"pack": str(run.data_path), "detail": str(error)})
+        return None
+    source = f"validation split of pack {run.data_fingerprint[:12]}"
+    return ReferenceSample(items=items, source=source) if len(items) >= 2 else None
+
+
+def _sample_texts(pack_path: Path) -> list[str | bytes]:
+    documents = TextPack.open(pack_path).documents(Split.VALIDATION)
+    chosen = _choose(len(documents), _SAMPLE_TEXTS)
+    sentences = [sentence for index in chosen for sentence in documents[index].sentences]
+    return [sentences[index] for index in _choose(len(sentences), _SAMPLE_TEXTS)]
+
+
+def _sample_images(pack_path: Path) -> list[str | bytes]:
+    pack = ImagePack.open(pack_path)
+    indices = pack.indices(Split.VALIDATION)
+    return [_to_png(image) for image in pack.read(indices[_choose(len(indices), _SAMPLE_IMAGES)])]
+
+
+def _choose(count: int, at_most: int) -> list[int]:
+    chosen = np.random.default_rng(_SAMPLE_SEED).permutation(count)[:at_most]
+    return [int(index) for index in np.sort(chosen)]
+
+
+def _to_png(image: NDArray[np.uint8]) -> bytes:
+    stream = BytesIO()
+    Image.fromarray(image).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
