@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,22 +58,26 @@ def _ask_pip(source: Source) -> Location:
         report = Path(folder) / "report.json"
         # A dry run resolves the address by pip's own rules (indexes, mirrors, local folders) and installs nothing.
         dry_run = ["install", "--dry-run", "--quiet", "--no-deps", "--ignore-installed", "--ignore-requires-python"]
-        _run([*pip, *dry_run, "--only-binary", ":all:", "--report", str(report), source.requirement], source)
+        wanted = ["--only-binary", ":all:", "--report", str(report), source.requirement]
+        _ask("pip", [*pip, *dry_run, *wanted], source)
         found = json.loads(report.read_text(encoding="utf-8"))["install"]
-    settings = _settings(_run([*pip, "config", "list"], source, may_fail=True))
-    network = Network(
-        ca_file=settings.get("install.cert", settings.get("global.cert", "")),
-        proxy=settings.get("install.proxy", settings.get("global.proxy", "")),
-    )
+    settings = _settings([*pip, "config", "list"])
+    network = Network(ca_file=_pip_setting(settings, "cert"), proxy=_pip_setting(settings, "proxy"))
     return Location(url=str(found[0]["download_info"]["url"]), network=network)
+
+
+def _pip_setting(settings: Mapping[str, str], name: str) -> str:
+    """Looks in pip's own order: environment, the command's section, the global one."""
+    sections = (":env:", "install", "global")
+    return next((settings[f"{section}.{name}"] for section in sections if f"{section}.{name}" in settings), "")
 
 
 def _ask_npm(source: Source) -> Location:
     npm = _npm_command()
-    answer = _run([*npm, "view", source.requirement, "dist.tarball", "--json"], source).strip()
+    answer = _ask("npm", [*npm, "view", source.requirement, "dist.tarball", "--json"], source).strip()
     if not answer:
         raise RegistryError(f"npm knows no {source.requirement}; check the registry in `npm config get registry`")
-    settings = _settings(_run([*npm, "config", "get", "cafile", "https-proxy"], source, may_fail=True))
+    settings = _settings([*npm, "config", "get", "cafile", "https-proxy"])
     network = Network(ca_file=settings.get("cafile", ""), proxy=settings.get("https-proxy", ""))
     return Location(url=str(json.loads(answer)), network=network)
 
@@ -90,37 +94,37 @@ def _npm_command() -> list[str]:
 def _ask_apt(source: Source) -> Location:
     if shutil.which("apt-get") is None:
         raise ClientMissingError(f"apt-get is not installed, and {source.package} is a Debian package")
-    answer = _run(["apt-get", "download", "--print-uris", source.requirement], source)
+    answer = _ask("apt-get", ["apt-get", "download", "--print-uris", source.requirement], source)
     # One line: 'ADDRESS' FILE SIZE HASH
     words = shlex.split(answer)
     if not words:
         raise RegistryError(f"apt-get knows no {source.requirement}; run `apt-get update` first")
-    proxy = _run(["apt-config", "shell", "proxy", "Acquire::http::Proxy"], source, may_fail=True)
-    network = Network(proxy=_settings(proxy).get("proxy", ""))
+    settings = _settings(["apt-config", "shell", "proxy", "Acquire::http::Proxy"])
+    network = Network(proxy=settings.get("proxy", ""))
     return Location(url=words[0].replace("copy:", "file:", 1), network=network)
 
 
-def _settings(listing: str) -> dict[str, str]:
-    """Reads `name='value'` and `name=value` lines; npm says `null` where there is nothing."""
-    pairs = (line.split("=", 1) for line in listing.splitlines() if "=" in line)
-    values = {name.strip(): value.strip().strip("'\"") for name, value in pairs}
-    return {name: value for name, value in values.items() if value not in {"", "null", "undefined"}}
-
-
-def _run(command: Sequence[str], source: Source, *, may_fail: bool = False) -> str:
-    client = "pip" if "pip" in command else Path(command[0]).name if command[0] != sys.executable else "npm"
+def _ask(client: str, command: Sequence[str], source: Source) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
     except subprocess.TimeoutExpired as error:
-        if may_fail:
-            return ""
         raise RegistryError(f"{client} gave no answer about {source.requirement} in {_PATIENCE_S} s") from error
-    if done.returncode == 0:
-        return done.stdout
-    if may_fail:
-        return ""
-    remedy = "run `apt-get update` first" if client == "apt-get" else "check the network and its configuration"
-    raise RegistryError(f"{client} could not find {source.requirement}: {_reason(done.stderr)}; {remedy}")
+    if done.returncode != 0:
+        remedy = "run `apt-get update` first" if client == "apt-get" else "check the network and its configuration"
+        raise RegistryError(f"{client} could not find {source.requirement}: {_reason(done.stderr)}; {remedy}")
+    return done.stdout
+
+
+def _settings(command: Sequence[str]) -> dict[str, str]:
+    """Reads the `name='value'` and `name=value` lines that a client prints; none where it cannot."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_PATIENCE_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    pairs = (line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    values = {name.strip(): value.strip().strip("'\"") for name, value in pairs}
+    # npm says `null` where there is nothing.
+    return {name: value for name, value in values.items() if value not in {"", "null", "undefined"}}
 
 
 def _reason(stderr: str) -> str:
