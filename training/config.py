@@ -111,8 +111,6 @@ class OptimiserConfig:
 class LoopConfig:
     """How long, and what is noted on the way."""
 
-    batch_size: int = 256
-    """Items per step and device; a text batch is a block of that many contiguous sentences."""
     epochs: int | None = None
     """Passes over the data; not together with `max_steps`."""
     max_steps: int | None = None
@@ -135,8 +133,6 @@ class LoopConfig:
             raise ValueError(
                 f"--epochs ({self.epochs}) and --max-steps ({self.max_steps}) exclude each other; give one"
             )
-        if self.batch_size < 2:
-            raise ValueError(f"--batch-size ({self.batch_size}) must be >= 2: one item has nothing to be compared with")
         for name in ("epochs", "max_steps", "log_every_steps", "checkpoint_every_steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -240,18 +236,16 @@ class TextRunConfig:
     """A Hugging Face or sentence-transformers directory to start from, tokenizer included; f and g are then one."""
     freeze: int = 0
     """Layers held still, from the input; -1: all."""
-    fit: FitConfig = field(
-        default_factory=lambda: FitConfig(
-            optimiser=default_optimiser("quick-thoughts"), loop=LoopConfig(batch_size=400)
-        )
-    )
+    batch_size: int = 400
+    """Sentences per step and device: a block of contiguous ones."""
+    fit: FitConfig = field(default_factory=lambda: FitConfig(optimiser=default_optimiser("quick-thoughts")))
     """The training loop's part; `default_optimiser` knows what suits another method or start."""
     shuffle_documents: bool = True
     """Whether documents come in another order each epoch; sentences never do."""
 
     def __post_init__(self) -> None:
         """Checks the fields against each other."""
-        _check_start(self.init, self.freeze)
+        _check_start(self.init, self.freeze, self.batch_size)
         if self.init is not None and self.encoder.towers == 2:
             raise ValueError("--towers 2 and --init exclude each other: a start from a directory ties f and g")
 
@@ -274,12 +268,14 @@ class ImageRunConfig:
     """Weights to start from: safetensors, or a torch file of tensors only."""
     freeze: int = 0
     """Layers held still, from the input; -1: all."""
+    batch_size: int = 256
+    """Images per step and device."""
     fit: FitConfig = field(default_factory=lambda: FitConfig(optimiser=default_optimiser("simclr")))
     """The training loop's part; `default_optimiser` knows what suits another method or start."""
 
     def __post_init__(self) -> None:
         """Checks the fields against each other."""
-        _check_start(self.init, self.freeze)
+        _check_start(self.init, self.freeze, self.batch_size)
 
 
 def default_optimiser(method: str, *, pretrained: bool = False) -> OptimiserConfig:
@@ -310,7 +306,9 @@ _TEXT_METHODS: Final = frozenset({"quick-thoughts"})
 _IMAGE_RATES: Final = {"simclr": (0.12, 5e-4), "mean-shift": (0.05, 1e-4)}
 
 
-def _check_start(init: Path | None, freeze: int) -> None:
+def _check_start(init: Path | None, freeze: int, batch_size: int) -> None:
+    if batch_size < 2:
+        raise ValueError(f"--batch-size ({batch_size}) must be >= 2: one item has nothing to be compared with")
     if freeze < -1:
         raise ValueError(f"--freeze ({freeze}) must be a number of layers, or -1 for all")
     if freeze != 0 and init is None:

@@ -20,8 +20,8 @@ class TextFeed:
     """A corpus as blocks of contiguous sentences.
 
     Each epoch lays the documents end to end in an order of its own, starts at an offset of its own, so that blocks do
-    not end where they ended before, cuts blocks, and shuffles them. Every epoch has the same number of blocks; up to two
-    blocks' worth of sentences is left over, others each time.
+    not end where they ended before, cuts blocks, and shuffles them. Every epoch has the same number of blocks; up
+    to two blocks' worth of sentences is left over, others each time.
     """
 
     corpus: TextCorpus
@@ -115,8 +115,8 @@ class TextFeed:
         """
         epoch = position.epoch
         slack = len(self.corpus) - self._block_count * self.block_size
-        offset = int(streams.numpy("offset", epoch=epoch).integers(slack + 1))
-        blocks = streams.numpy("blocks", epoch=epoch).permutation(self._block_count)
+        offset = int(streams.rng("offset", epoch=epoch).integers(slack + 1))
+        blocks = streams.rng("blocks", epoch=epoch).permutation(self._block_count)
         block = int(blocks[position.step_in_epoch * position.world_size + position.rank])
         start = offset + block * self.block_size
         return self._slice(start, start + self.block_size, streams, epoch)
@@ -131,7 +131,7 @@ class TextFeed:
         if not self.shuffle_documents:
             return np.arange(start, stop, dtype=np.int64)
         firsts = self.corpus.document_starts
-        order = streams.numpy("documents", epoch=epoch).permutation(len(firsts) - 1)
+        order = streams.rng("documents", epoch=epoch).permutation(len(firsts) - 1)
         ends = np.cumsum(firsts[order + 1] - firsts[order])
         chosen = slice(int(np.searchsorted(ends, start, "right")), int(np.searchsorted(ends, stop - 1, "right")) + 1)
         rows = [np.arange(firsts[number], firsts[number + 1]) for number in order[chosen]]

@@ -57,6 +57,17 @@ class ProjectionMonitor:
         self._rows: Tensor | None = None
         self._low_count = 0
 
+    def batches(self, rows: int) -> int:
+        """Returns how many batches fill the memory; earlier ones need not be shown.
+
+        Args:
+            rows: Rows of a batch.
+
+        Returns:
+            At least 1.
+        """
+        return -(-self._capacity // rows)
+
     def add(self, projections: Tensor) -> None:
         """Takes in one batch.
 

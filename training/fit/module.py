@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -49,14 +50,28 @@ class MethodModule(pl.LightningModule):
         self.config = config
         self.max_steps = max_steps
         self.streams = Streams(config.loop.seed)
-        self.output: LossOutput | None = None
-        """What the latest step gave."""
+        self._output: LossOutput | None = None
         self._steps_per_epoch = 0
+        self._steps: StepLoader | None = None
+
+    @property
+    def latest(self) -> LossOutput:
+        """What the latest step gave."""
+        if self._output is None:
+            raise RuntimeError("there is no output before the first step")
+        return self._output
+
+    @property
+    def steps(self) -> StepLoader:
+        """The run's steps, once the trainer has asked for them."""
+        if self._steps is None:
+            raise RuntimeError("the steps are known once the trainer has asked for them")
+        return self._steps
 
     def train_dataloader(self) -> StepLoader:
         """Returns the steps; Lightning asks once the processes are known, and restores where they go on."""
         self._steps_per_epoch = self.feed.steps_per_epoch(self.trainer.world_size)
-        return StepLoader(
+        self._steps = StepLoader(
             self.feed,
             self.streams,
             max_steps=self.max_steps,
@@ -64,6 +79,7 @@ class MethodModule(pl.LightningModule):
             world_size=self.trainer.world_size,
             workers=self.config.device.workers,
         )
+        return self._steps
 
     def configure_optimizers(self) -> Optimizer:
         """Returns the optimiser of the method's trainable parameters."""
@@ -79,8 +95,9 @@ class MethodModule(pl.LightningModule):
 
     def training_step(self, batch: ReadyStep, batch_idx: int) -> Tensor:  # noqa: ARG002 - Lightning's signature
         """Computes the loss, with the step's own randomness for dropout."""
-        self.output = self.compute(self.method, batch)
-        return self.output.loss
+        output = self.compute(self.method, batch)
+        self._output = replace(output, loss=output.loss.detach())
+        return output.loss
 
     def compute(self, method: Method, step: ReadyStep) -> LossOutput:
         """Computes one step's loss.
@@ -93,13 +110,20 @@ class MethodModule(pl.LightningModule):
             What the method gave.
         """
         with self.streams.default_generators("forward", step.position, self.device):
-            return method.loss(step.batch, self.progress(step.position))
+            output = method.loss(step.batch, self.progress(step.position))
+        if output.loss.requires_grad:
+            return output
+        # A block without one pair of neighbours teaches nothing; the step is taken with a gradient of 0.
+        nothing = sum(
+            (parameter.sum() for parameter in method.parameters() if parameter.requires_grad), torch.zeros(())
+        )
+        return replace(output, loss=output.loss + 0 * nothing)
 
     def optimizer_step(
         self,
         epoch: int,
         batch_idx: int,
-        optimizer: Optimizer,  # Lightning's spelling
+        optimizer: Optimizer | LightningOptimizer,
         optimizer_closure: Callable[[], Any] | None = None,
     ) -> None:
         """Takes the step, then lets the method follow it, so that every later hook sees both."""

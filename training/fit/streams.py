@@ -58,7 +58,7 @@ class Streams:
         key = f"{self.seed}/{name}/{epoch}/{step}/{rank}".encode()
         return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little") >> 1
 
-    def numpy(self, name: str, *, epoch: int = 0, step: int = 0, rank: int = 0) -> np.random.Generator:
+    def rng(self, name: str, *, epoch: int = 0, step: int = 0, rank: int = 0) -> np.random.Generator:
         """Returns a numpy generator at the start of its stream.
 
         Args:
@@ -72,7 +72,7 @@ class Streams:
         """
         return np.random.default_rng(self.number(name, epoch=epoch, step=step, rank=rank))
 
-    def torch(self, name: str, position: Position, device: torch.device) -> torch.Generator:
+    def generator(self, name: str, position: Position, device: torch.device) -> torch.Generator:
         """Returns a torch generator of one step.
 
         Args:

@@ -1,0 +1,141 @@
+"""Batches of images: an order of their own each epoch, read ahead, shown in the method's views on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.bundle.preprocessing import ImagePreprocessing
+from training.fit.streams import Position, Streams
+from training.methods.base import ImageBatch
+from training.views.batched import make_views
+from training.views.spec import ViewSpec
+
+__all__ = ["ImageFeed", "ImageSource", "LoadedImages"]
+
+
+class ImageSource(Protocol):
+    """Images by number; `training.corpora.image_pack.ImagePack` is one."""
+
+    def read(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Reads images.
+
+        Args:
+            indices: `[m]`.
+
+        Returns:
+            `[m, h, w, 3]`, R G B.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedImages:
+    """Images of one step, on the CPU."""
+
+    pixels: torch.Tensor
+    """`[n, h, w, 3]` uint8."""
+    places: NDArray[np.int64]
+    """`[n]`: each image's place among the training images."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageFeed:
+    """Images in batches of equal size; what is left over at an epoch's end waits for another epoch."""
+
+    source: ImageSource
+    """Where pixels are read."""
+    indices: NDArray[np.int64]
+    """`[n]`: numbers in `source` of the training images; a batch's `index` counts along these."""
+    views: Sequence[ViewSpec]
+    """What the method wants to see."""
+    preprocessing: ImagePreprocessing
+    """Its mean and std normalise the views, as they will the images that are served."""
+    images_per_step: int = 256
+    """Images per step and process."""
+    labels: NDArray[np.int64] | None = None
+    """`[n]`, -1 where there is none; given only to a method that needs labels."""
+
+    def __post_init__(self) -> None:
+        """Checks that there is one batch."""
+        if len(self.indices) < self.images_per_step:
+            raise ValueError(
+                f"--batch-size ({self.images_per_step}) must be <= the training images ({len(self.indices)}); "
+                f"lower it or give more images"
+            )
+        if self.labels is not None and len(self.labels) != len(self.indices):
+            raise ValueError(f"labels ({len(self.labels)}) must be as many as indices ({len(self.indices)})")
+
+    @property
+    def item_count(self) -> int:
+        """Images of the training split."""
+        return len(self.indices)
+
+    @property
+    def batch_size(self) -> int:
+        """Images per step and process."""
+        return self.images_per_step
+
+    def steps_per_epoch(self, world_size: int) -> int:
+        """Returns the full batches of a pass, per process.
+
+        Args:
+            world_size: Processes that share the pass.
+
+        Returns:
+            At least 1.
+
+        Raises:
+            ValueError: There is not one batch for each process.
+        """
+        steps = len(self.indices) // (self.images_per_step * world_size)
+        if steps < 1:
+            raise ValueError(
+                f"--batch-size ({self.images_per_step}) times --devices ({world_size}) must be <= the training "
+                f"images ({len(self.indices)})"
+            )
+        return steps
+
+    def load(self, position: Position, streams: Streams) -> LoadedImages:
+        """Reads one batch.
+
+        Args:
+            position: The step.
+            streams: `order` is drawn from, per epoch.
+
+        Returns:
+            Its pixels and places.
+        """
+        order = streams.rng("order", epoch=position.epoch).permutation(len(self.indices))
+        start = (position.step_in_epoch * position.world_size + position.rank) * self.images_per_step
+        places = order[start : start + self.images_per_step].astype(np.int64)
+        return LoadedImages(torch.from_numpy(self.source.read(self.indices[places])), places)
+
+    def finish(self, loaded: LoadedImages, position: Position, streams: Streams, device: torch.device) -> ImageBatch:
+        """Moves one batch to the training device and makes its views there.
+
+        Args:
+            loaded: What `load` gave.
+            position: The step.
+            streams: `views` is drawn from, per step and rank.
+            device: The training device.
+
+        Returns:
+            The batch.
+        """
+        # Drawn on the CPU, so that a run's views do not depend on the device.
+        generator = streams.generator("views", position, torch.device("cpu"))
+        views = make_views(
+            loaded.pixels.to(device, non_blocking=True),
+            self.views,
+            generator,
+            mean=self.preprocessing.mean,
+            std=self.preprocessing.std,
+        )
+        labels = None if self.labels is None else torch.from_numpy(self.labels[loaded.places]).to(device)
+        return ImageBatch(views=views, index=torch.from_numpy(loaded.places).to(device), label=labels)
