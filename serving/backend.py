@@ -66,8 +66,8 @@ class Backend:
         self._catalogue = await self.write(CollectionCatalogue, self._data_dir, self._config)
         return self._catalogue
 
-    async def collection(self, name: str) -> Collection:
-        """Returns a collection by name.
+    def collection(self, name: str) -> Collection:
+        """Returns a collection by name; a look-up in memory, so it does not block.
 
         Args:
             name: Its name.
@@ -75,7 +75,7 @@ class Backend:
         Returns:
             The collection.
         """
-        return await self.read(self.catalogue.get, name)
+        return self.catalogue.get(name)
 
     async def read(
         self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs

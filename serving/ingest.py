@@ -89,8 +89,8 @@ async def upsert(
     Raises:
         ServingError: The batch was refused; `item_errors` names the bad indices.
     """
-    collection = await backend.collection(name)
-    spec = (await backend.read(collection.info)).spec
+    collection = backend.collection(name)
+    spec = collection.definition.spec
     good = {index: draft for index, draft in enumerate(drafts) if isinstance(draft, RecordDraft)}
     errors: dict[int, BaseException] = {
         index: draft for index, draft in enumerate(drafts) if isinstance(draft, ServingError)

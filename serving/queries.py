@@ -138,7 +138,7 @@ async def resolve_queries(
     Returns:
         Vectors and, per query that has none, an error.
     """
-    spec = (await backend.read(collection.info)).spec
+    spec = collection.definition.spec
     parts = [part for query in queries for part in _parts(query)]
     if any(isinstance(part, np.ndarray) for part, _ in parts):
         check_space(spec, options.space)

@@ -62,7 +62,7 @@ async def search(backend: Backend, name: str, queries: Sequence[Query], options:
             count=len(queries),
             limit=MAX_QUERIES,
         )
-    collection = await backend.collection(name)
+    collection = backend.collection(name)
     resolved = await resolve_queries(backend, collection, queries, options)
     start_s = time.perf_counter()
     hits = await _find(backend, collection, queries, resolved, options)
@@ -86,7 +86,7 @@ async def _find(
     hits = [_no_hits(options.with_records)] * len(queries)
     if not answered:
         return hits
-    spec = (await backend.read(collection.info)).spec
+    spec = collection.definition.spec
     found = await backend.read(
         collection.search,
         resolved.vectors[answered],

@@ -489,12 +489,15 @@ class UpdateRecordMetadataRequest(_message.Message):
     ID_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     IF_VERSION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     collection: _builtins.str
     """The collection's name. Required."""
     id: _builtins.str
     """The record's id. Required. NOT_FOUND where there is none."""
     if_version: _builtins.int
     """Writes only where the stored version equals this. ABORTED otherwise."""
+    request_id: _builtins.str
+    """A unique id of this call, as in `UpsertRecordsRequest`."""
     @_builtins.property
     def metadata(self) -> _metadata_pb2.Metadata:
         """The new metadata; replaces what was stored."""
@@ -506,10 +509,11 @@ class UpdateRecordMetadataRequest(_message.Message):
         id: _builtins.str = ...,
         metadata: _metadata_pb2.Metadata | None = ...,
         if_version: _builtins.int | None = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_if_version", b"_if_version", "if_version", b"if_version", "metadata", b"metadata"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_if_version", b"_if_version", "collection", b"collection", "id", b"id", "if_version", b"if_version", "metadata", b"metadata"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_if_version", b"_if_version", "collection", b"collection", "id", b"id", "if_version", b"if_version", "metadata", b"metadata", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__if_version: _TypeAlias = _typing.Literal["if_version"]  # noqa: Y015
     _WhichOneofArgType__if_version: _TypeAlias = _typing.Literal["_if_version", b"_if_version"]  # noqa: Y015
@@ -552,8 +556,8 @@ class GetRecordsRequest(_message.Message):
     collection: _builtins.str
     """The collection's name. Required."""
     min_sequence: _builtins.int
-    """Answers only from a state that has this sequence or a later one; 0 means any. FAILED_PRECONDITION where the
-    collection has never reached it.
+    """Answers only from a state that has this sequence or a later one; 0 means any. ABORTED where the
+    collection has not reached it.
     """
     @_builtins.property
     def ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -151,8 +151,8 @@ class SearchParameters(_message.Message):
     exact: _builtins.bool
     """Whether to compare every vector, whatever the index."""
     min_sequence: _builtins.int
-    """Answers only from a state that has this sequence or a later one; 0 means any. FAILED_PRECONDITION where the
-    collection has never reached it.
+    """Answers only from a state that has this sequence or a later one; 0 means any. ABORTED where the
+    collection has not reached it.
     """
     @_builtins.property
     def parts(self) -> _collection_pb2.RecordParts:

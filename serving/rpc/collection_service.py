@@ -52,7 +52,7 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
 
     async def GetCollection(self, request: pb.GetCollectionRequest, context: Context) -> pb.GetCollectionResponse:
         """Gets a collection as it stands."""
-        collection = await self._backend.collection(request.name)
+        collection = self._backend.collection(request.name)
         info = await self._backend.read(collection.info)
         return pb.GetCollectionResponse(collection=collection_to_wire(info))
 
@@ -120,12 +120,13 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
         context: Context,
     ) -> pb.UpdateRecordMetadataResponse:
         """Replaces a record's metadata; its vector stays."""
-        collection = await self._backend.collection(request.collection)
+        collection = self._backend.collection(request.collection)
         outcome = await self._backend.write(
             collection.update_metadata,
             request.id,
             metadata_from_wire(request.metadata),
             if_version=request.if_version if request.HasField("if_version") else None,
+            request_id=request.request_id,
         )
         return pb.UpdateRecordMetadataResponse(version=outcome.versions[0])
 
@@ -133,7 +134,7 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
         """Gets records in the order of their ids, and says which are missing."""
         if not request.ids:
             raise InvalidInput("ids must hold at least one id")
-        collection = await self._backend.collection(request.collection)
+        collection = self._backend.collection(request.collection)
         found = await self._backend.read(collection.get, list(request.ids), min_sequence=request.min_sequence)
         parts = request.parts if request.HasField("parts") else DEFAULT_PARTS
         return bounded(
@@ -148,15 +149,13 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
         if request.HasField("filter"):
             refuse_filter(request.filter)
         size = page_size_of(request.page_size)
-        collection = await self._backend.collection(request.collection)
-        # One more than the page, to know whether there is another.
-        found = await self._backend.read(collection.list, page_size=size + 1, after_id=key_of_token(request.page_token))
+        collection = self._backend.collection(request.collection)
+        found = await self._backend.read(collection.list, page_size=size, after_id=key_of_token(request.page_token))
         parts = request.parts if request.HasField("parts") else DEFAULT_PARTS
-        page = found[:size]
         return bounded(
             pb.ListRecordsResponse(
-                records=[record_to_wire(record, parts) for record in page],
-                next_page_token=token_of_key(page[-1].id) if len(found) > size else "",
+                records=[record_to_wire(record, parts) for record in found],
+                next_page_token=token_of_key(found[-1].id) if len(found) == size else "",
             )
         )
 
@@ -164,7 +163,7 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
         """Counts records."""
         if request.HasField("filter"):
             refuse_filter(request.filter)
-        collection = await self._backend.collection(request.collection)
+        collection = self._backend.collection(request.collection)
         return pb.CountRecordsResponse(record_count=await self._backend.read(collection.count))
 
     async def DeleteRecords(self, request: pb.DeleteRecordsRequest, context: Context) -> pb.DeleteRecordsResponse:
@@ -173,7 +172,7 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
             refuse_filter(request.filter)
         if not request.ids:
             raise InvalidInput("ids must hold at least one id")
-        collection = await self._backend.collection(request.collection)
+        collection = self._backend.collection(request.collection)
         outcome = await self._backend.write(collection.delete, list(request.ids), request_id=request.request_id)
         deleted_count = sum(
             index not in outcome.errors and version > 0 for index, version in enumerate(outcome.versions)

@@ -68,7 +68,7 @@ def check_reply_bytes(reply_bytes: int) -> None:
     """
     if reply_bytes > MAX_MESSAGE_BYTES:
         raise InputTooLarge(
-            f"the reply would take {reply_bytes} bytes, more than a message's {MAX_MESSAGE_BYTES}; ask for less at once",
+            f"the reply would take {reply_bytes} bytes, more than a message's {MAX_MESSAGE_BYTES}; ask for less",
             reply_bytes=reply_bytes,
             limit_bytes=MAX_MESSAGE_BYTES,
         )

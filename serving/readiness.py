@@ -1,0 +1,68 @@
+"""Keeps health in step with the encoders and the collections."""
+
+from __future__ import annotations
+
+from serving.backend import Backend
+from serving.collections.catalogue import CollectionCatalogue
+from serving.encoders.state import EncoderPhase, EncoderState
+from serving.rpc.assembly import Wire, service_names
+
+__all__ = ["Readiness"]
+
+
+class Readiness:
+    """Decides which health names serve; everything runs on the event loop.
+
+    A refused encoder takes nothing but itself out of service: the encoder service serves as soon as loading has ended
+    and, where there are bundles at all, one of them answers.
+
+    Args:
+        wire: Whose health it sets.
+        backend: What is watched.
+    """
+
+    def __init__(self, wire: Wire, backend: Backend) -> None:
+        self._health = wire.health
+        self._pool = backend.pool
+        self._encoders_loaded = False
+        self._collections_open = False
+        self._pool.add_listener(self._on_encoder)
+        self._health.set(service_names()["admin"], serving=True)
+
+    def on_encoders_loaded(self) -> None:
+        """Takes note that every bundle was loaded or refused."""
+        self._encoders_loaded = True
+        self._publish()
+
+    def on_collections_open(self, catalogue: CollectionCatalogue) -> None:
+        """Takes note of the collections.
+
+        Args:
+            catalogue: All of them; damaged ones do not serve.
+        """
+        for info in catalogue.list():
+            self._health.set(f"collection/{info.spec.name}", serving=True)
+        for name in catalogue.damaged():
+            self._health.set(f"collection/{name}", serving=False)
+        self._collections_open = True
+        self._publish()
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything that was to be loaded is loaded."""
+        return self._encoders_loaded and self._collections_open
+
+    def _on_encoder(self, name: str, state: EncoderState) -> None:
+        self._health.set(f"encoder/{name}", serving=state.phase is EncoderPhase.SERVING)
+        self._publish()
+
+    def _publish(self) -> None:
+        names = service_names()
+        states = self._pool.states().values()
+        encoders = self._encoders_loaded and (
+            not states or any(state.phase is EncoderPhase.SERVING for state in states)
+        )
+        self._health.set(names["encoders"], serving=encoders)
+        self._health.set(names["collections"], serving=self._collections_open)
+        self._health.set(names["search"], serving=self._collections_open)
+        self._health.set("", serving=encoders and self._collections_open)

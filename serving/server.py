@@ -1,0 +1,180 @@
+"""One server from start to stop: listens, loads, serves, drains."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from serving.backend import Backend
+from serving.config import ServerConfig
+from serving.encoders.pool import EncoderPool
+from serving.encoders.state import EncoderPhase
+from serving.readiness import Readiness
+from serving.rpc.assembly import build_wire
+from serving.rpc.metrics import MetricsEndpoint
+
+__all__ = ["Server", "serve"]
+
+logger = logging.getLogger(__name__)
+
+
+class Server:
+    """A server in this process, on the running event loop.
+
+    Args:
+        config: How it is set up.
+        pool: The encoders; made from the configuration where None.
+    """
+
+    def __init__(self, config: ServerConfig, *, pool: EncoderPool | None = None) -> None:
+        self._config = config
+        self._pool = pool or EncoderPool(config.bundles, config.runtime)
+        self._backend = Backend(
+            self._pool,
+            config.data,
+            config.collections,
+            read_threads=config.read_threads,
+            write_threads=config.write_threads,
+        )
+        self._wire = build_wire(self._backend)
+        self._readiness = Readiness(self._wire, self._backend)
+        self._metrics_endpoint: MetricsEndpoint | None = None
+        self.port = 0
+        """The bound port, once it listens."""
+
+    @property
+    def address(self) -> str:
+        """`host:port` as a client on this machine may use it, once it listens."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}.get(self._config.host, self._config.host)
+        return f"{host}:{self.port}"
+
+    @property
+    def metrics_port(self) -> int | None:
+        """The bound port of the metrics; None where there are none."""
+        return self._metrics_endpoint.port if self._metrics_endpoint else None
+
+    async def listen(self) -> None:
+        """Binds the ports and answers calls; health says NOT_SERVING until `load` is done.
+
+        Raises:
+            OSError: An address is taken or is none of this machine's.
+        """
+        wanted = f"{self._config.host}:{self._config.port}"
+        try:
+            self.port = self._wire.server.add_insecure_port(wanted)
+        except RuntimeError as error:
+            raise OSError(
+                f"cannot listen on {wanted}: the port is taken, or the address is not this machine's"
+            ) from error
+        if self._config.metrics_port is not None:
+            self._metrics_endpoint = MetricsEndpoint(
+                self._wire.metrics.registry, host=self._config.host, port=self._config.metrics_port
+            )
+        await self._wire.server.start()
+
+    async def load(self) -> None:
+        """Opens the collections and loads the encoders, side by side; then health says SERVING.
+
+        Raises:
+            FailedPrecondition: Another server holds the data folder.
+            ValueError: The bundles folder does not exist.
+        """
+        outcomes = await asyncio.gather(self._load_collections(), self._load_encoders(), return_exceptions=True)
+        # Both have ended before either's failure is told: what was opened can then be closed.
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def close(self) -> bool:
+        """Stops: takes nothing new, finishes what was accepted, flushes.
+
+        Returns:
+            Whether everything accepted was finished within the drain timeout.
+        """
+        deadline_s = time.monotonic() + self._config.drain_timeout_s
+        self._wire.drain.begin()
+        await self._wire.server.stop(self._config.drain_timeout_s)
+        remaining_s = max(deadline_s - time.monotonic(), 0.0)
+        finished = await self._backend.close(drain_s=remaining_s)
+        if self._metrics_endpoint is not None:
+            await asyncio.to_thread(self._metrics_endpoint.close)
+        return finished and remaining_s > 0
+
+    def summary(self) -> Sequence[str]:
+        """Returns a few lines on what is served, for people."""
+        lines = [f"diptych serves on {self.address}"]
+        infos = {info.name: info for info in self._pool.infos()}
+        for name, state in sorted(self._pool.states().items()):
+            if name in infos and state.phase is EncoderPhase.SERVING:
+                info = infos[name]
+                lines.append(f"  encoder {name}: {info.modality}, {info.dimension} dimensions, {info.precision}")
+            else:
+                lines.append(f"  encoder {name}: {state.phase}{f' ({state.detail})' if state.detail else ''}")
+        lines.extend(
+            f"  collection {collection.spec.name}: {collection.record_count} records"
+            for collection in self._backend.catalogue.list()
+        )
+        if self.metrics_port is not None:
+            lines.append(f"  metrics on http://{self._config.host}:{self.metrics_port}/metrics")
+        return lines
+
+    async def _load_collections(self) -> None:
+        self._readiness.on_collections_open(await self._backend.open_collections())
+
+    async def _load_encoders(self) -> None:
+        await self._pool.start()
+        self._readiness.on_encoders_loaded()
+
+
+async def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> int:
+    """Runs a server until SIGTERM or SIGINT.
+
+    Args:
+        config: How it is set up.
+        announce: Gets lines for people.
+
+    Returns:
+        0: it stopped as asked, everything accepted was finished; 1: some of it was not.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server = Server(config)
+    start_s = time.monotonic()
+    try:
+        await server.listen()
+        announce(f"listening on {server.address}, loading ...")
+        if await _load_unless_stopped(server, stop):
+            for line in server.summary():
+                announce(line)
+            announce(f"ready after {time.monotonic() - start_s:.1f} s; stop with Ctrl-C")
+            await stop.wait()
+    except BaseException:
+        await server.close()
+        raise
+    # From here on a second Ctrl-C ends the process at once.
+    loop.remove_signal_handler(signal.SIGINT)
+    announce(f"stopping: finishing what was accepted, at most {config.drain_timeout_s:g} s ...")
+    finished = await server.close()
+    announce("stopped" if finished else "stopped; the drain timeout cut off some calls")
+    return 0 if finished else 1
+
+
+async def _load_unless_stopped(server: Server, stop: asyncio.Event) -> bool:
+    """Loads, and returns whether that ended before someone asked the server to stop."""
+    loading = asyncio.create_task(server.load())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not loading.done():
+        loading.cancel()
+        with suppress(asyncio.CancelledError):
+            await loading
+        return False
+    stopping.cancel()
+    loading.result()
+    return True
