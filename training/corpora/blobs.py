@@ -46,7 +46,7 @@ class BlobWriter:
         return (self._number, start, len(content))
 
     def close(self) -> None:
-        """Finishes the current file."""
+        """Closes the current file; what was appended is complete."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -7,6 +7,7 @@ import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -110,8 +111,21 @@ def pack_images(
     Raises:
         ValueError: Two items have one id, or not one image is good.
     """
-    columns = _Columns(folder, options, root)
     shards = open_writer(folder, options.stored_as, options.size_px)
+    with closing(_Columns(folder, options, root)) as columns, closing(shards):
+        skipped = _write_all(items, options, shards, columns)
+        report = QuarantineReport(len(columns) + len(skipped), skipped)
+        if not len(columns):
+            first = "; ".join(f"{image.id}: {image.reason}" for image in skipped[:3])
+            raise ValueError(f"none of the {report.total:,} images can be packed: {first or 'there are none'}")
+        shards.finish()
+        write_json(folder / "quarantine.json", report.to_json())
+        return columns.finish() | {"quarantined": len(skipped)}, report
+
+
+def _write_all(
+    items: Iterable[ImageItem], options: PackOptions, shards: ShardWriter, columns: _Columns
+) -> list[QuarantinedImage]:
     skipped: list[QuarantinedImage] = []
     seen: set[str] = set()
     for outcome in _in_order(lambda item: _prepare(item, options), items):
@@ -120,21 +134,11 @@ def pack_images(
             raise ValueError(f"two images have the id '{identity}'; ids must be unique")
         seen.add(identity)
         if isinstance(outcome, _Ready):
-            _append(outcome, shards, columns)
+            shards.append(outcome.pixels)
+            columns.append(outcome.item, outcome.sha256)
         else:
             skipped.append(outcome)
-    report = QuarantineReport(len(seen), skipped)
-    if not len(columns):
-        first = "; ".join(f"{image.id}: {image.reason}" for image in skipped[:3])
-        raise ValueError(f"none of the {len(seen):,} images can be packed: {first or 'there are none'}")
-    shards.close()
-    write_json(folder / "quarantine.json", report.to_json())
-    return columns.close() | {"quarantined": len(skipped)}, report
-
-
-def _append(ready: _Ready, shards: ShardWriter, columns: _Columns) -> None:
-    shards.append(ready.pixels)
-    columns.append(ready.item, ready.sha256)
+    return skipped
 
 
 def _prepare(item: ImageItem, options: PackOptions) -> _Ready | QuarantinedImage:
@@ -206,9 +210,14 @@ class _Columns:
         self._labels.append(item.label)
         self._groups.append(item.group)
 
-    def close(self) -> dict[str, Any]:
-        """Writes the columns and returns what the manifest says of them."""
+    def close(self) -> None:
+        """Closes the files, finished or not."""
         self._lines.close()
+        self._originals.close()
+
+    def finish(self) -> dict[str, Any]:
+        """Writes the columns and returns what the manifest says of them."""
+        self._lines.finish()
         self._originals.close()
         codes = {split: code for code, split in enumerate(Split)}
         np.save(self._folder / "splits.npy", np.array([codes[split] for split in self._splits], dtype=np.uint8))

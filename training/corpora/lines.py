@@ -17,7 +17,7 @@ class LineWriter:
     """Appends JSON objects to a file, one a line, and writes beside it where each begins.
 
     Args:
-        path: The file; `offsets_path(path)` is written by `close`.
+        path: The file; where its lines begin is written by `finish`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,8 +39,12 @@ class LineWriter:
         self._offsets.append(self._offsets[-1] + len(line))
 
     def close(self) -> None:
-        """Finishes both files."""
+        """Closes the file, finished or not."""
         self._file.close()
+
+    def finish(self) -> None:
+        """Completes both files."""
+        self.close()
         np.save(_offsets_path(self._path), np.array(self._offsets, dtype=np.int64))
 
 

@@ -51,8 +51,12 @@ class ShardWriter(Protocol):
         """Writes one image, `[size, size, 3]`."""
         ...
 
+    def finish(self) -> None:
+        """Completes the files."""
+        ...
+
     def close(self) -> None:
-        """Finishes the files."""
+        """Closes the files, finished or not."""
         ...
 
 
@@ -115,14 +119,17 @@ class PlainWriter:
         self._rows[self._filled] = pixels
         self._filled += 1
         if self._filled == len(self._rows):
-            self.close()
+            self.finish()
 
-    def close(self) -> None:
+    def finish(self) -> None:
         """Writes the rows that are held."""
         if self._filled:
             np.save(_shard_path(self._folder, self._shard), self._rows[: self._filled])
             self._shard += 1
             self._filled = 0
+
+    def close(self) -> None:
+        """Has nothing to close: each shard is written in one go."""
 
 
 class PlainReader:
@@ -182,10 +189,14 @@ class EncodedWriter:
         """
         self._places.append(self._blobs.append(encode_pixels(pixels, self._storage)))
 
-    def close(self) -> None:
-        """Finishes the shards and writes where each image lies."""
-        self._blobs.close()
+    def finish(self) -> None:
+        """Completes the shards and writes where each image lies."""
+        self.close()
         np.save(self._folder / _PLACES, np.array(self._places, dtype=np.int64).reshape(-1, 3))
+
+    def close(self) -> None:
+        """Closes the current shard, finished or not."""
+        self._blobs.close()
 
 
 class EncodedReader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, overload
@@ -132,25 +133,26 @@ def write_text_pack(
 
 def _write(documents: Iterable[Document], folder: Path, fractions: SplitFractions, seed: int) -> dict[str, Any]:
     """Writes the documents and returns what the manifest says of them."""
-    lines = LineWriter(folder / _DOCUMENTS)
     seen: set[str] = set()
     codes = bytearray()
     sentences, empty = 0, 0
-    for document in documents:
-        if document.id in seen:
-            raise ValueError(f"two documents have the id '{document.id}'; ids must be unique")
-        seen.add(document.id)
-        if not document.sentences:
-            empty += 1
-            continue
-        sentences += len(document.sentences)
-        codes.append(_SPLIT_CODES.index(assign_split(document.id, fractions, seed)))
-        lines.append({"id": document.id, "sentences": document.sentences, "attributes": dict(document.attributes)})
-    lines.close()
+    with closing(LineWriter(folder / _DOCUMENTS)) as lines:
+        for document in documents:
+            if document.id in seen:
+                raise ValueError(f"two documents have the id '{document.id}'; ids must be unique")
+            seen.add(document.id)
+            if not document.sentences:
+                empty += 1
+                continue
+            sentences += len(document.sentences)
+            codes.append(_SPLIT_CODES.index(assign_split(document.id, fractions, seed)))
+            attributes = dict(document.attributes)
+            lines.append({"id": document.id, "sentences": document.sentences, "attributes": attributes})
+        lines.finish()
     np.save(folder / _SPLITS, np.frombuffer(bytes(codes), dtype=np.uint8))
     counts = Counter(codes)
     return {
-        "documents": len(lines),
+        "documents": len(codes),
         "sentences": sentences,
         "empty_documents": empty,
         "splits": {split.value: counts[code] for code, split in enumerate(_SPLIT_CODES)},
