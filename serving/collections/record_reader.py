@@ -149,8 +149,11 @@ class RecordReader:
             try:
                 connection.execute("BEGIN")
                 yield connection
-            finally:
-                self._give_back(connection)
+            except BaseException:
+                # A statement cut short keeps its old snapshot open, and the next reader would see the past.
+                connection.close(True)
+                raise
+            self._give_back(connection)
 
     def close(self) -> None:
         """Closes idle connections now and lent ones when they come back."""
@@ -168,13 +171,10 @@ class RecordReader:
         return connection
 
     def _give_back(self, connection: apsw.Connection) -> None:
-        try:
-            connection.execute("ROLLBACK")
-        except apsw.Error:
+        connection.execute("ROLLBACK")
+        unfinished = connection.txn_state() != apsw.SQLITE_TXN_NONE
+        if unfinished or self._closed or len(self._idle) >= _IDLE_CONNECTIONS:
             connection.close(True)
-            return
-        if self._closed or len(self._idle) >= _IDLE_CONNECTIONS:
-            connection.close()
             return
         self._idle.append(connection)
 
