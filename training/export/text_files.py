@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import tokenizers
 from safetensors import safe_open
+from transformers.utils import logging as transformers_logging
 
 from models.bundle.manifest import Prompts
 from models.bundle.tokens import TOKENIZER_FILE, Tokenizer
@@ -56,7 +57,7 @@ def write_text_files(
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(tokenizer, config.max_tokens))
     (tower, *others) = served.towers
     if isinstance(tower, TransformerTextEncoder) and not others:
-        tower.backbone.save_pretrained(folder)
+        _save_backbone(tower, folder)
         _write_modules(folder, config, prompts)
     else:
         # No `modules.json`: it would promise sentence-transformers an architecture that it does not know.
@@ -85,8 +86,19 @@ def copy_text_directory(
             file.unlink()
         tower = served.towers[0]
         assert isinstance(tower, TransformerTextEncoder)
-        tower.backbone.save_pretrained(folder)
+        _save_backbone(tower, folder)
     _write_modules(folder, config, prompts)
+
+
+def _save_backbone(tower: TransformerTextEncoder, folder: Path) -> None:
+    """Writes `config.json` and the weights under the keys of the transformers library, without its bar."""
+    shows_bar = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # unannotated there
+    try:
+        tower.backbone.save_pretrained(folder)
+    finally:
+        if shows_bar:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # unannotated there
 
 
 def _write_modules(folder: Path, config: TextEncoderConfig, prompts: Prompts) -> None:
