@@ -199,7 +199,7 @@ class FitConfig:
 class TokenizerConfig:
     """A tokenizer trained from scratch, on the training documents only."""
 
-    kind: TokenizerKind = TokenizerKind.WORDPIECE
+    tokenizer_kind: TokenizerKind = TokenizerKind.WORDPIECE
     """wordpiece or bpe."""
     vocab_size: int = 16_384
     """Most entries; a small corpus gives fewer."""
@@ -228,8 +228,9 @@ class TextRunConfig:
     """Name in `training.methods.table`."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The method's own settings that differ from its defaults."""
-    encoder: TextEncoderConfig = field(default_factory=TextEncoderConfig)
-    """Shape of the encoder; `vocab_size` follows the tokenizer, and with `init` all of it follows the directory."""
+    encoder: TextEncoderConfig | None = None
+    """Shape of the encoder, whose `vocab_size` follows the tokenizer; None: two GRUs as in the paper, or, with `init`,
+    what the directory says."""
     tokenizer: TokenizerConfig = TokenizerConfig()
     """How the tokenizer is trained; unused with `init`."""
     init: Path | None = None
@@ -246,8 +247,10 @@ class TextRunConfig:
     def __post_init__(self) -> None:
         """Checks the fields against each other."""
         _check_start(self.init, self.freeze, self.batch_size)
-        if self.init is not None and self.encoder.towers == 2:
-            raise ValueError("--towers 2 and --init exclude each other: a start from a directory ties f and g")
+        if self.init is not None and self.encoder is not None:
+            raise ValueError("--init says what the encoder is; leave out --architecture, --width and the like")
+        if self.init is not None and self.tokenizer != TokenizerConfig():
+            raise ValueError("--init brings its tokenizer; leave out --tokenizer-kind, --vocab-size and the like")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -98,5 +98,6 @@ def _decode_field(hint: Any, value: Any, name: str) -> Any:
 def _require(value: Any, kind: type | tuple[type, ...], name: str) -> Any:
     wrong_boolean = isinstance(value, bool) and kind is not bool
     if not isinstance(value, kind) or wrong_boolean:
-        raise ValueError(f"{name} ({value!r}) is of the wrong type; the configuration file was changed by hand")
+        wanted = " or ".join(option.__name__ for option in (kind if isinstance(kind, tuple) else (kind,)))
+        raise ValueError(f"{name} ({value!r}) must be of type {wanted}")
     return value

@@ -56,16 +56,20 @@ class NextSentenceEvaluator:
             method: The method; its towers are `served`'s.
 
         Returns:
-            `validation_mrr`, by f·g, and `validation_mrr_served`, by the served cosine.
+            `validation_mrr_served`, by the served cosine, and with two towers `validation_mrr`, by f·g.
         """
         device = next(method.parameters()).device
         count = min(len(self.corpus), self.max_sentences)
         parts = [self._embed(rows, device) for rows in _batches(count)]
         f, g, embeddings = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
         documents, sentences = self.corpus.documents[:count], self.corpus.sentences[:count]
-        by_towers = rank_next_sentences(f, g, documents, sentences, pool_size=self.pool_size)
-        by_served = rank_next_sentences(embeddings, embeddings, documents, sentences, pool_size=self.pool_size)
-        return {"validation_mrr": by_towers.mrr, "validation_mrr_served": by_served.mrr}
+        sides = {"validation_mrr_served": (embeddings, embeddings)}
+        if len(self.served.towers) == 2:
+            sides["validation_mrr"] = (f, g)
+        return {
+            name: rank_next_sentences(query, candidate, documents, sentences, pool_size=self.pool_size).mrr
+            for name, (query, candidate) in sides.items()
+        }
 
     def _embed(self, rows: NDArray[np.int64], device: torch.device) -> tuple[torch.Tensor, ...]:
         ids, mask = (torch.from_numpy(array).to(device) for array in self.corpus.pad(rows))

@@ -1,0 +1,165 @@
+"""`diptych train text` and `diptych train image`: learn an encoder, and leave it in a run folder."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from diptych.cli.train_flags import OptimiserFlags, TextEncoderFlags, methods_help, parse_settings
+from models.config import IMAGE_ARCHITECTURES, ImageEncoderConfig
+from training.config import (
+    DeviceConfig,
+    FitConfig,
+    ImageRunConfig,
+    LoopConfig,
+    TextRunConfig,
+    TokenizerConfig,
+    default_optimiser,
+)
+
+if TYPE_CHECKING:
+    from training.fit.fit import FitResult
+
+__all__ = ["TrainImage", "TrainText"]
+
+_flat = tyro.conf.configure(tyro.conf.OmitArgPrefixes, tyro.conf.EnumChoicesFromValues)
+
+
+@_flat
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainText:
+    """Learns a sentence encoder from which sentences stand next to each other; no labels.
+
+    A Ctrl-C leaves a run that --resume takes up where it stopped, with the same result as if it had not.
+    """
+
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """A text pack, a .txt or .jsonl file, a folder of those, or a set of `diptych data list` such as wiki."""
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The run's folder, new or empty."""
+    method: Annotated[str, tyro.conf.arg(help=methods_help("text"))] = "quick-thoughts"
+    set: tuple[str, ...] = ()
+    """Settings of the method as NAME=VALUE; an unknown name lists those there are."""
+    init: Path | None = None
+    """A Hugging Face or sentence-transformers directory to start from, tokenizer included; f and g are then one."""
+    freeze: int = 0
+    """With --init: layers held still, from the input; -1: all."""
+    batch_size: int = 400
+    """Sentences per step and device: a block of contiguous ones."""
+    fixed_order: bool = False
+    """Keep the documents in the corpus's order; by default each epoch has its own."""
+    encoder: TextEncoderFlags = field(default_factory=TextEncoderFlags)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    optimiser: OptimiserFlags = field(default_factory=OptimiserFlags)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    resume: bool = False
+    """Go on with the unfinished run in the folder; give the same flags."""
+    overwrite: bool = False
+    """Replace the run that is in the folder."""
+
+    def run(self) -> int:
+        """Trains, and says what came of it."""
+        base = default_optimiser(self.method, pretrained=self.init is not None)
+        config = TextRunConfig(
+            data=self.source,
+            out=self.run_folder,
+            method=self.method,
+            settings=parse_settings(self.set),
+            encoder=self.encoder.config(),
+            tokenizer=self.tokenizer,
+            init=self.init,
+            freeze=self.freeze,
+            batch_size=self.batch_size,
+            fit=FitConfig(optimiser=self.optimiser.over(base), loop=self.loop, device=self.device),
+            shuffle_documents=not self.fixed_order,
+        )
+        from training.fit.fit_text import fit_text
+        from training.fit.reporting import TerminalReporter
+
+        with TerminalReporter() as reporter:
+            return _conclude(fit_text(config, reporter=reporter, resume=self.resume, overwrite=self.overwrite))
+
+
+@_flat
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainImage:
+    """Learns an image encoder from random views of the same pictures; no labels.
+
+    A Ctrl-C leaves a run that --resume takes up where it stopped, with the same result as if it had not.
+    """
+
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """An image pack, a folder of images, or a set of `diptych data list` such as emoji."""
+    run_folder: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The run's folder, new or empty."""
+    method: Annotated[str, tyro.conf.arg(help=methods_help("image"))] = "simclr"
+    set: tuple[str, ...] = ()
+    """Settings of the method as NAME=VALUE; an unknown name lists those there are."""
+    architecture: Annotated[str, tyro.conf.arg(help=f"Encoder: {', '.join(IMAGE_ARCHITECTURES)}.")] = "tiny-resnet"
+    image_size_px: int | None = None
+    """Side of the square the encoder sees; None: the pack's, or 32."""
+    init: Path | None = None
+    """Weights to start from: safetensors, or a torch file of tensors only."""
+    freeze: int = 0
+    """With --init: layers held still, from the input; -1: all."""
+    batch_size: int = 256
+    """Images per step and device."""
+    optimiser: OptimiserFlags = field(default_factory=OptimiserFlags)
+    loop: LoopConfig = field(default_factory=LoopConfig)
+    device: DeviceConfig = field(default_factory=DeviceConfig)
+    resume: bool = False
+    """Go on with the unfinished run in the folder; give the same flags."""
+    overwrite: bool = False
+    """Replace the run that is in the folder."""
+
+    def run(self) -> int:
+        """Trains, and says what came of it."""
+        size_px = self.image_size_px or _pack_size_px(self.source) or 32
+        base = default_optimiser(self.method, pretrained=self.init is not None)
+        config = ImageRunConfig(
+            data=self.source,
+            out=self.run_folder,
+            method=self.method,
+            settings=parse_settings(self.set),
+            encoder=ImageEncoderConfig(architecture=self.architecture, image_size_px=size_px),
+            init=self.init,
+            freeze=self.freeze,
+            batch_size=self.batch_size,
+            fit=FitConfig(optimiser=self.optimiser.over(base), loop=self.loop, device=self.device),
+        )
+        from training.fit.fit_image import fit_image
+        from training.fit.reporting import TerminalReporter
+
+        with TerminalReporter() as reporter:
+            return _conclude(fit_image(config, reporter=reporter, resume=self.resume, overwrite=self.overwrite))
+
+
+def _pack_size_px(source: Path) -> int | None:
+    """Returns the side of a pack's images; None where the source is no image pack."""
+    try:
+        size_px = json.loads((source / "pack.json").read_text(encoding="utf-8")).get("size_px")
+    except (OSError, ValueError):
+        return None
+    return size_px if isinstance(size_px, int) else None
+
+
+def _conclude(result: FitResult) -> int:
+    """Prints the run's folder to stdout, and its last figures and what to do next to stderr."""
+    from training.fit.fit import is_first_process
+    from training.fit.rehearsal import describe_duration
+
+    if is_first_process():
+        folder = result.folder.path
+        shown = {name: value for name, value in result.metrics.items() if name not in {"step", "epoch"}}
+        figures = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
+        print(f"{result.steps} steps, {describe_duration(result.seconds)}: {figures}", file=sys.stderr)
+        print(f"next: diptych export {shlex.quote(str(folder))} bundles/{folder.name}", file=sys.stderr)
+        print(folder)
+    return 0

@@ -1,0 +1,122 @@
+"""Flags of `diptych train` whose defaults depend on other flags: None means that nobody said anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeVar
+
+from models.config import Pooling, TextArchitecture, TextEncoderConfig
+from training.config import OptimiserConfig, OptimiserName, Schedule
+from training.methods.table import all_methods
+
+__all__ = ["OptimiserFlags", "TextEncoderFlags", "methods_help", "parse_settings"]
+
+Config = TypeVar("Config", OptimiserConfig, TextEncoderConfig)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OptimiserFlags:
+    """How parameters are changed; what is not given is the method's own."""
+
+    optimiser: OptimiserName | None = None
+    """sgd, adamw or lars."""
+    learning_rate: float | None = None
+    """Full rate, after the warm-up."""
+    momentum: float | None = None
+    """Of sgd and lars."""
+    weight_decay: float | None = None
+    """Biases and norms are kept from it."""
+    schedule: Schedule | None = None
+    """How the rate goes after the warm-up: constant, or half a cosine to 0."""
+    warmup_steps: int | None = None
+    """Steps in which the rate rises from near 0."""
+    gradient_clip: float | None = None
+    """Largest global norm of the gradient; 0 does not clip."""
+    backbone_lr_scale: float | None = None
+    """Factor on the rate of the encoder's parameters, beside the heads'."""
+
+    def over(self, base: OptimiserConfig) -> OptimiserConfig:
+        """Returns the base with what was given in its place."""
+        return _over(self, base)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextEncoderFlags:
+    """Shape of the encoder; not together with --init, which says it all."""
+
+    architecture: Literal["gru", "transformer"] | None = None
+    """gru (the default) or transformer."""
+    width: int | None = None
+    """Width of one tower's vector (512)."""
+    embedding_width: int | None = None
+    """GRU: width of a token's embedding (256)."""
+    layers: int | None = None
+    """Layers (1; a transformer 4)."""
+    heads: int | None = None
+    """Transformer: attention heads (8)."""
+    max_tokens: int | None = None
+    """Longest sentence in tokens; longer ones are cut (128)."""
+    pooling: Pooling | None = None
+    """How token states become one vector (a GRU's last states; a transformer's mean)."""
+    dropout: float | None = None
+    """Share of activations dropped in training (0; a transformer 0.1)."""
+    towers: int | None = None
+    """2: one encoder for a sentence and one for its neighbours, as in the paper (the default). 1: one for both."""
+
+    def config(self) -> TextEncoderConfig | None:
+        """Returns the shape that was asked for; None where nothing was."""
+        if all(getattr(self, field.name) is None for field in fields(self)):
+            return None
+        if self.architecture == "transformer":
+            base = TextEncoderConfig(
+                architecture=TextArchitecture.TRANSFORMER, layers=4, pooling=Pooling.MEAN, dropout=0.1, towers=2
+            )
+        else:
+            base = TextEncoderConfig(towers=2)
+        return _over(replace(self, architecture=None), base)
+
+
+def parse_settings(words: Sequence[str]) -> dict[str, Any]:
+    """Reads a method's settings as they are typed.
+
+    Args:
+        words: `name=value` each; a value is JSON where it can be read as such, else a string.
+
+    Returns:
+        Values by field name.
+
+    Raises:
+        ValueError: A word has no `=`.
+    """
+    settings: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--set {word}: write NAME=VALUE, such as temperature=0.2")
+        try:
+            settings[name.replace("-", "_")] = json.loads(value)
+        except ValueError:
+            settings[name.replace("-", "_")] = value
+    return settings
+
+
+def methods_help(modality: str) -> str:
+    """Returns the methods that learn from a modality, for the help.
+
+    Args:
+        modality: `text` or `image`.
+
+    Returns:
+        Names, what they do and who wrote them.
+    """
+    found = [entry for entry in all_methods().values() if entry.modality == modality]
+    return "How it learns. " + "; ".join(f"{entry.name}: {entry.summary} ({entry.paper})" for entry in found) + "."
+
+
+def _over(flags: OptimiserFlags | TextEncoderFlags, base: Config) -> Config:
+    given: Mapping[str, Any] = {
+        field.name: value for field in fields(flags) if (value := getattr(flags, field.name)) is not None
+    }
+    return replace(base, **given)

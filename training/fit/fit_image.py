@@ -1,0 +1,142 @@
+"""Trains an image encoder from a configuration: pack, encoder, method, run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from models.bundle.encoder import Modality
+from models.bundle.preprocessing import ImagePreprocessing, Resize
+from models.config import ImageEncoderConfig
+from models.image.build import build_image_encoder, load_image_weights
+from models.image.encoder import ImageEncoder
+from training.batches.image_batches import ImageFeed
+from training.config import SCHEMA_VERSION, ImageRunConfig
+from training.config_json import encode
+from training.corpora.image_pack import ImagePack
+from training.corpora.pack_source import pack_image_source
+from training.corpora.splits import Split
+from training.fit.evaluator import Evaluator
+from training.fit.fit import FitResult, is_first_process, train
+from training.fit.knn_evaluator import NeighbourEvaluator
+from training.fit.method_settings import method_config, require_method
+from training.fit.reporting import Reporter, SilentReporter
+from training.fit.run_folder import RunFolder
+from training.fit.streams import Streams
+from training.methods.base import Method, MethodContext
+
+__all__ = ["fit_image"]
+
+_MANIFEST = "pack.json"
+_SMALL_PX = 64
+"""Up to this side a method's settings for small images are taken."""
+
+
+def fit_image(
+    config: ImageRunConfig, *, reporter: Reporter | None = None, resume: bool = False, overwrite: bool = False
+) -> FitResult:
+    """Trains an image encoder and leaves it in its run folder.
+
+    Args:
+        config: What is asked for; `data` may also be a folder of images or a packaged set's name, which is then packed
+            into the run's folder at the encoder's size.
+        reporter: Is told how it goes; silent by default.
+        resume: Whether the unfinished run in the folder is to go on.
+        overwrite: Whether a run that is there may be replaced.
+
+    Returns:
+        Where the run lies, and its latest figures.
+
+    Raises:
+        ValueError: Configuration, data and folder do not go together; the run collapsed or diverged.
+    """
+    reporter = reporter or SilentReporter()
+    entry = require_method(config.method, Modality.IMAGE)
+    size_px = config.encoder.image_size_px
+    settings = method_config(entry, config.settings, presets=("small",) if size_px <= _SMALL_PX else ())
+    run = RunFolder(config.out)
+    if is_first_process():
+        run.begin(resume=resume, overwrite=overwrite)
+    pack = _open_pack(config, run, reporter)
+    preprocessing = _preprocessing(pack, size_px)
+    indices = pack.indices(Split.TRAIN)
+    context = MethodContext(
+        dataset_size=len(indices), batch_size=config.batch_size * config.fit.device.devices, image_size_px=size_px
+    )
+    encoder = _encoder(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(Streams(config.fit.loop.seed).number("heads"))
+        method: Method = entry.load()(encoder, settings, context=context)
+    feed = ImageFeed(
+        source=pack,
+        indices=indices,
+        views=method.views(),
+        preprocessing=preprocessing,
+        images_per_step=config.batch_size,
+        labels=_labels(method, pack, config),
+    )
+    record = _record(config, pack, preprocessing, settings)
+    evaluator = _evaluator(pack, encoder, preprocessing)
+    return train(method, feed, config.fit, run, record=record, evaluator=evaluator, reporter=reporter, resume=resume)
+
+
+def _open_pack(config: ImageRunConfig, run: RunFolder, reporter: Reporter) -> ImagePack:
+    if (config.data / _MANIFEST).is_file():
+        return ImagePack.open(config.data)
+    if not run.pack.is_dir():
+        _, quarantine = pack_image_source(str(config.data), run.pack, size_px=config.encoder.image_size_px)
+        if quarantine.images:
+            reporter.note(f"{quarantine.summary()}; listed in {run.pack / 'quarantine.json'}")
+    return ImagePack.open(run.pack)
+
+
+def _preprocessing(pack: ImagePack, size_px: int) -> ImagePreprocessing:
+    """Returns how served images are prepared: as the pack's were."""
+    red, green, blue = (int(value) for value in pack.manifest["background"])
+    return ImagePreprocessing(size_px=size_px, resize=Resize(pack.manifest["resize"]), background=(red, green, blue))
+
+
+def _encoder(config: ImageRunConfig) -> ImageEncoder:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(Streams(config.fit.loop.seed).number("weights"))
+        encoder = build_image_encoder(config.encoder)
+    if config.init is not None:
+        load_image_weights(encoder, config.init)
+    return encoder.freeze(config.freeze)
+
+
+def _labels(method: Method, pack: ImagePack, config: ImageRunConfig) -> Any:
+    if not method.needs.labels:
+        return None
+    if pack.labels is None:
+        raise ValueError(f"--method {config.method} needs labels, and {pack.path} has none; name folders by class")
+    return pack.labels[pack.indices(Split.TRAIN)]
+
+
+def _evaluator(pack: ImagePack, encoder: ImageEncoder, preprocessing: ImagePreprocessing) -> Evaluator | None:
+    """Returns k-NN from training to validation images, where both have labels."""
+    if pack.labels is None:
+        return None
+    labels = pack.labels
+    bank, queries = (found[labels[found] >= 0] for found in (pack.indices(Split.TRAIN), pack.indices(Split.VALIDATION)))
+    if not len(bank) or not len(queries):
+        return None
+    return NeighbourEvaluator(
+        source=pack, encoder=encoder, preprocessing=preprocessing, labels=labels, bank=bank, queries=queries
+    )
+
+
+def _record(
+    config: ImageRunConfig, pack: ImagePack, preprocessing: ImagePreprocessing, settings: Any
+) -> dict[str, Any]:
+    encoder: ImageEncoderConfig = config.encoder
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "modality": str(Modality.IMAGE),
+        "run": encode(config),
+        "method": encode(settings),
+        "encoder": encoder.to_json(),
+        "preprocessing": preprocessing.to_config(),
+        "data": {"path": str(pack.path.absolute()), "fingerprint": pack.fingerprint},
+    }

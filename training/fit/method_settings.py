@@ -1,0 +1,58 @@
+"""From a method's name and what the user sets, to the method's own configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from training.config_json import decode, encode
+from training.methods.table import MethodEntry, find_method
+
+__all__ = ["method_config", "require_method"]
+
+
+def require_method(name: str, modality: str) -> MethodEntry:
+    """Finds a method that reads what is to be trained on.
+
+    Args:
+        name: As a user types it.
+        modality: `text` or `image`.
+
+    Returns:
+        Its entry in the table.
+
+    Raises:
+        ValueError: There is none, or it reads something else.
+    """
+    entry = find_method(name)
+    if entry.modality != modality:
+        raise ValueError(f"--method {name} learns from {entry.modality}; use: diptych train {entry.modality}")
+    return entry
+
+
+def method_config(entry: MethodEntry, settings: Mapping[str, Any], *, presets: Iterable[str] = ()) -> Any:
+    """Builds a method's configuration.
+
+    Args:
+        entry: The method.
+        settings: What the user sets, by field name, in JSON's own types.
+        presets: Names of constructors that suit the run, such as `small`; the first that the configuration has gives
+            the fields that the user does not set. Without one they are the paper's.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        ValueError: There is no such setting, or its value is refused.
+    """
+    kind = entry.load_config()
+    preset = next((getattr(kind, name) for name in presets if hasattr(kind, name)), kind)
+    defaults = encode(preset())
+    unknown = sorted(set(settings) - set(defaults))
+    if unknown:
+        offered = ", ".join(f"{name.replace('_', '-')} ({value})" for name, value in defaults.items())
+        raise ValueError(f"--set {unknown[0].replace('_', '-')}: {entry.name} has no such setting; it has {offered}")
+    try:
+        return decode(kind, {**defaults, **settings})
+    except ValueError as error:
+        raise ValueError(f"--set: {error}") from error
