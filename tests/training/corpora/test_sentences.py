@@ -20,7 +20,7 @@ from training.corpora.sentences import split_sentences, splitter_identity
         ("It dates from c. 3800 BC. Later it fell.", ("It dates from c. 3800 BC.", "Later it fell.")),
         ("Symphony No. 41 is loved, e.g. by me.", ("Symphony No. 41 is loved, e.g. by me.",)),
         ("It cost 3.5 million. He paid.", ("It cost 3.5 million.", "He paid.")),
-        ("A. A. Milne wrote it. E. H. Shepard drew.", ("A. A. Milne wrote it.", "E. H. Shepard drew.")),
+        ("A. A. Milne wrote it. E. H. Barnes drew.", ("A. A. Milne wrote it.", "E. H. Barnes drew.")),
         ('He said "Stop." Then he left.', ('He said "Stop."', "Then he left.")),
         ("It is red, blue etc. There are more.", ("It is red, blue etc.", "There are more.")),
     ],

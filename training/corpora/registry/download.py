@@ -48,10 +48,7 @@ def download(
     advance: Advance,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Brings a file here; an interrupted one is continued by the next call.
-
-    What has come so far lies in `destination` + `.part`. After `_ATTEMPTS` failures in a row without a single new byte
-    it gives up; the pause doubles from 0.5 s.
+    """Brings a file here; what has come of an interrupted one (`destination` + `.part`) is continued by the next call.
 
     Args:
         url: `https:`, `http:` or `file:`.
@@ -59,7 +56,7 @@ def download(
         pinned: What it must be.
         session: Carries the user's certificates and proxy.
         advance: Told of each amount of bytes.
-        sleep: Waits for seconds.
+        sleep: Waits for seconds; the pause doubles from 0.5 s while not a single new byte comes, six times.
 
     Raises:
         DownloadError: The address cannot be reached or refuses; what came so far stays for the next call.

@@ -19,7 +19,7 @@ from training.corpora.readers.emoji import concept_group, read_emoji
         ("1F468", "1F469", "1F9D1"),
         ("1F474", "1F475", "1F9D3"),
         ("1F934", "1F478", "1FAC5"),  # crowned
-        ("1F385", "1F936", "1F9D1-200D-1F384"),  # Santa, Mrs and Mx Claus
+        ("1F385", "1F936", "1F9D1-200D-1F384"),  # Santa and the others
         ("1F57A", "1F483"),  # dancing
         ("1F930", "1FAC3", "1FAC4"),  # pregnant
     ],

@@ -73,7 +73,7 @@ def test_a_bad_line_is_named_by_file_and_number(tmp_path: Path, line: bytes, com
 
 
 def test_a_file_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "a.txt").write_bytes(bytes((0x6F, 0x6E, 0x65, 0xE9)))
     with pytest.raises(CorpusError, match=r"a\.txt is not UTF-8 at byte 3"):
         list(read_texts(tmp_path))
 

@@ -10,18 +10,18 @@ from requests.adapters import HTTPAdapter
 
 from training.corpora.registry.certificates import Network, open_session
 
-CERTIFICATE = """-----BEGIN CERTIFICATE-----
-MIIBnDCCAUGgAwIBAgIUGzojYeZi/IsDt1QRVxQ7+v/jT/0wCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMzAwNTcwMFoYDzIxMjYxMDMw
-MDA1NzAwWjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAAS5B3tqtrAsJ04GahzO4yJb+2JknyDpTd9/BxRWATtVRt0c/QfBtI9a
-y0UJbBMbyPLuhGYHiCJhpWQAhGBZ4jKDo28wbTAdBgNVHQ4EFgQU1Xl8OnKPGrjc
-A6dG8YldG7Z7YnMwHwYDVR0jBBgwFoAU1Xl8OnKPGrjcA6dG8YldG7Z7YnMwDwYD
-VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
-zj0EAwIDSQAwRgIhAPENupT5uL5Wloy61Y7sSUrHd84vrH6WlJnVAjBwPYpyAiEA
-nJff3WzJCim6k2FD6kYyVQ/mqOmGXIL6/QhFYH9ETWY=
------END CERTIFICATE-----
-"""
+CERTIFICATE = bytes.fromhex(
+    """
+    3082019c30820141a00302010202141b3a2361e662fc8b03b7541157143bfaffe34ffd300a06082a8648ce3d040302301431123010060355
+    04030c096c6f63616c686f73743020170d3236313132333030353730305a180f32313236313033303030353730305a301431123010060355
+    04030c096c6f63616c686f73743059301306072a8648ce3d020106082a8648ce3d03010703420004b9077b6ab6b02c274e066a1ccee3225b
+    fb62649f20e94ddf7f071456013b5546dd1cfd07c1b48f5acb45096c131bc8f2ee846607882261a56400846059e23283a36f306d301d0603
+    551d0e04160414d5797c3a728f1ab8dc03a746f1895d1bb67b6273301f0603551d23041830168014d5797c3a728f1ab8dc03a746f1895d1b
+    b67b6273300f0603551d130101ff040530030101ff301a0603551d110413301182096c6f63616c686f737487047f000001300a06082a8648
+    ce3d0403020349003046022100f10dba94f9b8be56968cbad58eec494ac777ce2fac7e969499d50230703d8a720221009c97dfdd6cc90a29
+    ba936143ea4632550fe6a8e9865c82fafd0845607f444d66
+    """
+)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def ca_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for variable in ("PIP_CERT", "SSL_CERT_FILE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS", "NPM_CONFIG_CAFILE"):
         monkeypatch.delenv(variable, raising=False)
     file = tmp_path / "ca.pem"
-    file.write_text(CERTIFICATE)
+    file.write_text(ssl.DER_cert_to_PEM_cert(CERTIFICATE))
     return file
 
 
@@ -41,7 +41,7 @@ def trusts(network: Network) -> bool:
         context = adapter.poolmanager.connection_pool_kw["ssl_context"]
     assert isinstance(context, ssl.SSLContext)
     assert context.verify_mode is ssl.CERT_REQUIRED
-    return ssl.PEM_cert_to_DER_cert(CERTIFICATE) in context.get_ca_certs(binary_form=True)
+    return CERTIFICATE in context.get_ca_certs(binary_form=True)
 
 
 def test_nothing_named_nothing_added(ca_file: Path) -> None:
