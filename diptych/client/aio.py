@@ -1,0 +1,249 @@
+"""The client for asyncio: the methods of `Client`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+import grpc
+from grpc import aio
+
+from diptych.client.arguments import (
+    BatchSearchArguments,
+    CollectionArguments,
+    EmbedOptions,
+    PartArguments,
+    SearchArguments,
+    UpsertArguments,
+)
+from diptych.client.calls import Attempts, Call, Operation, RetryPolicy
+from diptych.client.channel import (
+    CHANNEL_OPTIONS,
+    DEFAULT_TARGET,
+    DEFAULT_TIMEOUT_S,
+    HEALTH_WATCH,
+    health_is_serving,
+)
+from diptych.client.errors import ClientError
+from diptych.client.operations import collections, encoders, records, search
+from diptych.client.statuses import error_of_rpc
+from diptych.client.streams import embed_chunk, read_embed_chunk
+from diptych.client.types import (
+    Collection,
+    DeleteResult,
+    Embeddings,
+    Encoder,
+    Image,
+    MetadataValue,
+    Neighbours,
+    Record,
+    ServerInformation,
+    WriteResult,
+)
+from diptych.v1 import encoder_service_pb2
+
+__all__ = ["AsyncClient"]
+
+Result = TypeVar("Result")
+
+
+class AsyncClient:
+    """Embeds, stores and searches on a diptych server, from asyncio.
+
+        async with AsyncClient("127.0.0.1:50051") as client:
+            found = await client.search("notes", text="the first", k=1)
+
+    Args:
+        target: `host:port` of the server.
+        timeout_s: Deadline of one call in seconds, its retries included.
+        credentials: For TLS; None connects in clear text.
+        retries: When and how often failed calls are repeated.
+
+    Arguments, results and errors are those of `diptych.client.sync.Client`.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        credentials: grpc.ChannelCredentials | None = None,
+        retries: RetryPolicy | None = None,
+    ) -> None:
+        self._target = target
+        self._timeout_s = timeout_s
+        self._retries = retries or RetryPolicy()
+        self._channel = (
+            aio.insecure_channel(target, CHANNEL_OPTIONS)
+            if credentials is None
+            else aio.secure_channel(target, credentials, CHANNEL_OPTIONS)
+        )
+        self._methods: dict[str, Callable[..., Any]] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connection; calls in flight are cancelled."""
+        await self._channel.close()
+
+    async def wait_until_ready(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Returns once the server is there and everything it is to serve is loaded."""
+        watch: Any = self._channel.unary_stream(HEALTH_WATCH)
+        call = watch(b"", timeout=timeout_s, wait_for_ready=True)
+        try:
+            async for reply in call:
+                if health_is_serving(reply):
+                    call.cancel()
+                    return
+        except aio.AioRpcError as error:
+            raise error_of_rpc(error, self._target) from None
+
+    async def server(self) -> ServerInformation:
+        """Returns what the server is and what it allows."""
+        return await self._run(encoders.get_server())
+
+    async def encoders(self) -> list[Encoder]:
+        """Returns the server's encoders by name, whatever their state."""
+        return await self._run(encoders.list_encoders())
+
+    async def encoder(self, name: str) -> Encoder:
+        """Returns one encoder."""
+        return await self._run(encoders.get_encoder(name))
+
+    async def embed(
+        self,
+        texts: Iterable[str] | None = None,
+        *,
+        images: Iterable[Image] | None = None,
+        **options: Unpack[EmbedOptions],
+    ) -> Embeddings:
+        """Returns the vectors of texts or images, in their order; options as in `EmbedOptions`."""
+        return await self._run(encoders.embed(texts, images, options))
+
+    async def embed_stream(
+        self, batches: AsyncIterable[Sequence[str] | Sequence[Image]], **options: Unpack[EmbedOptions]
+    ) -> AsyncIterator[Embeddings]:
+        """Yields the vectors of each batch, in order, while later batches are on their way; as `Client.embed_stream`."""
+        method: Any = self._channel.stream_stream(
+            "/diptych.v1.EncoderService/EmbedStream",
+            request_serializer=encoder_service_pb2.EmbedStreamRequest.SerializeToString,
+            response_deserializer=encoder_service_pb2.EmbedStreamResponse.FromString,
+        )
+        call = method(embed_chunk(batch, options) async for batch in batches)
+        try:
+            async for reply in call:
+                yield read_embed_chunk(reply, options)
+        except aio.AioRpcError as error:
+            raise error_of_rpc(error, self._target) from None
+        finally:
+            call.cancel()
+
+    async def create_collection(self, name: str, **arguments: Unpack[CollectionArguments]) -> Collection:
+        """Creates a collection; arguments as in `CollectionArguments`."""
+        return await self._run(collections.create_collection(name, arguments))
+
+    async def collection(self, name: str) -> Collection:
+        """Returns a collection as it stands."""
+        return await self._run(collections.get_collection(name))
+
+    async def collections(self) -> list[Collection]:
+        """Returns the collections by name."""
+        return await self._run(collections.list_collections())
+
+    async def update_collection(self, name: str, *, display_name: str) -> Collection:
+        """Changes a collection's display name; nothing else can change."""
+        return await self._run(collections.update_collection(name, display_name))
+
+    async def delete_collection(self, name: str, *, allow_missing: bool = False) -> None:
+        """Deletes a collection with all its records."""
+        await self._run(collections.delete_collection(name, allow_missing=allow_missing))
+
+    async def upsert(self, collection: str, ids: Sequence[str], **arguments: Unpack[UpsertArguments]) -> WriteResult:
+        """Writes records in place of those of the same id; arguments as in `UpsertArguments`, as `Client.upsert`."""
+        return await self._run(records.upsert(collection, ids, arguments))
+
+    async def update_metadata(
+        self,
+        collection: str,
+        id: str,
+        metadata: Mapping[str, MetadataValue],
+        *,
+        if_version: int | None = None,
+    ) -> int:
+        """Replaces one record's metadata and returns its new version; the vector stays."""
+        return await self._run(records.update_metadata(collection, id, metadata, if_version=if_version))
+
+    async def get(
+        self, collection: str, ids: Sequence[str], *, min_sequence: int = 0, **parts: Unpack[PartArguments]
+    ) -> list[Record | None]:
+        """Returns records in the order of their ids, None where there is none; parts as in `PartArguments`."""
+        return await self._run(records.get_records(collection, ids, parts, min_sequence=min_sequence))
+
+    async def records(
+        self, collection: str, *, page_size: int = 100, **parts: Unpack[PartArguments]
+    ) -> AsyncIterator[Record]:
+        """Yields all records by the bytes of their ids, page after page; parts as in `PartArguments`."""
+        token = ""
+        while True:
+            page, token = await self._run(records.list_page(collection, token, page_size, parts))
+            for record in page:
+                yield record
+            if not token:
+                return
+
+    async def count(self, collection: str) -> int:
+        """Returns the number of records."""
+        return await self._run(records.count_records(collection))
+
+    async def delete(self, collection: str, ids: Sequence[str]) -> DeleteResult:
+        """Deletes records by id; ids that are not there are no error."""
+        return await self._run(records.delete_records(collection, ids))
+
+    async def search(self, collection: str, **arguments: Unpack[SearchArguments]) -> Neighbours:
+        """Returns the neighbours of one query, best first; arguments as in `SearchArguments`."""
+        return await self._run(search.search(collection, arguments))
+
+    async def batch_search(self, collection: str, **arguments: Unpack[BatchSearchArguments]) -> list[Neighbours]:
+        """Returns the neighbours of several queries, in order; arguments as in `BatchSearchArguments`."""
+        return await self._run(search.batch_search(collection, arguments))
+
+    async def _run(self, operation: Operation[Result]) -> Result:
+        try:
+            call = next(operation)
+            while True:
+                try:
+                    reply = await self._send(call)
+                except ClientError as error:
+                    # The operation may know more of what failed; unless it does, this raises the error as it is.
+                    call = operation.throw(error)
+                else:
+                    call = operation.send(reply)
+        except StopIteration as done:
+            result: Result = done.value
+            return result
+
+    async def _send(self, call: Call) -> Any:
+        attempts = Attempts(call, self._retries, self._timeout_s)
+        while True:
+            try:
+                return await self._method(call)(call.request, timeout=attempts.remaining_s())
+            except aio.AioRpcError as error:
+                failure = error_of_rpc(error, self._target)
+            await asyncio.sleep(attempts.pause_after(failure))
+
+    def _method(self, call: Call) -> Callable[..., Any]:
+        if call.path not in self._methods:
+            self._methods[call.path] = self._channel.unary_unary(
+                call.path,
+                request_serializer=type(call.request).SerializeToString,
+                response_deserializer=call.reply_type.FromString,
+            )
+        return self._methods[call.path]

@@ -1,0 +1,104 @@
+"""Metadata between Python's values and the wire's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from diptych.client.types import GeoPoint, MetadataValue
+from diptych.v1 import metadata_pb2
+
+__all__ = ["metadata_of_values", "values_of_metadata"]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+INT64 = range(-(2**63), 2**63)
+
+
+def metadata_of_values(values: Mapping[str, MetadataValue]) -> metadata_pb2.Metadata:
+    """Writes metadata for the wire.
+
+    Args:
+        values: Strings, 64-bit integers, floats, booleans, datetimes with a time zone, lists of strings, places.
+
+    Returns:
+        The message.
+
+    Raises:
+        ValueError: A value is of another type, or cannot be kept.
+    """
+    message = metadata_pb2.Metadata()
+    for name, value in values.items():
+        _write(message.values[name], name, value)
+    return message
+
+
+def _write(message: metadata_pb2.MetadataValue, name: str, value: object) -> None:
+    # bool before int: Python's True is an int.
+    match value:
+        case bool():
+            message.bool_value = value
+        case str():
+            message.string_value = value
+        case int():
+            message.int64_value = _int64(name, value)
+        case float():
+            message.double_value = value
+        case datetime():
+            message.timestamp_value.FromMicroseconds(_microseconds(name, value))
+        case GeoPoint():
+            message.geo_point_value.latitude_deg = value.latitude_deg
+            message.geo_point_value.longitude_deg = value.longitude_deg
+        case list() | tuple():
+            message.string_list_value.SetInParent()
+            message.string_list_value.values.extend(_strings(name, value))
+        case _:
+            raise ValueError(
+                f"metadata '{name}' is of type {type(value).__name__}; it must be str, int, float, bool, "
+                "datetime, GeoPoint or a list of str (an absent value is left out)"
+            )
+
+
+def _int64(name: str, value: int) -> int:
+    if value not in INT64:
+        raise ValueError(f"metadata '{name}' ({value}) must fit 64 bits, signed")
+    return value
+
+
+def _microseconds(name: str, value: datetime) -> int:
+    if value.tzinfo is None:
+        raise ValueError(f"metadata '{name}' ({value.isoformat()}) needs a time zone, such as datetime.UTC")
+    # Whole microseconds, so that no float rounds them.
+    return (value - EPOCH) // timedelta(microseconds=1)
+
+
+def _strings(name: str, values: Sequence[object]) -> list[str]:
+    strings = [value for value in values if isinstance(value, str)]
+    if len(strings) != len(values):
+        raise ValueError(f"metadata '{name}' is a list; each of its elements must be a str")
+    return strings
+
+
+READERS: dict[str, Callable[[metadata_pb2.MetadataValue], MetadataValue]] = {
+    "string_value": lambda value: value.string_value,
+    "int64_value": lambda value: value.int64_value,
+    "double_value": lambda value: value.double_value,
+    "bool_value": lambda value: value.bool_value,
+    "timestamp_value": lambda value: (
+        EPOCH + timedelta(seconds=value.timestamp_value.seconds, microseconds=value.timestamp_value.nanos // 1000)
+    ),
+    "string_list_value": lambda value: list(value.string_list_value.values),
+    "geo_point_value": lambda value: GeoPoint(value.geo_point_value.latitude_deg, value.geo_point_value.longitude_deg),
+}
+
+
+def values_of_metadata(message: metadata_pb2.Metadata) -> dict[str, MetadataValue]:
+    """Reads metadata from the wire.
+
+    Args:
+        message: From a server.
+
+    Returns:
+        The values by name; kinds that this client is too old to know are left out.
+    """
+    kinds = {name: value.WhichOneof("kind") for name, value in message.values.items()}
+    return {name: READERS[kind](message.values[name]) for name, kind in kinds.items() if kind in READERS}

@@ -1,0 +1,69 @@
+"""Encoders, and embedding with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from diptych.client.arguments import EmbedOptions
+from diptych.client.calls import Call, Operation
+from diptych.client.chunks import chunk_slices
+from diptych.client.replies import embeddings_of, encoder_of, server_information_of
+from diptych.client.requests import embed_request, inputs_of
+from diptych.client.types import Embeddings, Encoder, Image, ServerInformation
+from diptych.v1 import admin_service_pb2, encoder_service_pb2
+
+__all__ = ["embed", "get_encoder", "get_server", "list_encoders"]
+
+
+def get_server() -> Operation[ServerInformation]:
+    """Gets what the server is and allows."""
+    reply = yield Call(
+        "AdminService/GetServerInformation",
+        admin_service_pb2.GetServerInformationRequest(),
+        admin_service_pb2.GetServerInformationResponse,
+    )
+    return server_information_of(reply)
+
+
+def list_encoders() -> Operation[list[Encoder]]:
+    """Lists the encoders, page after page."""
+    encoders: list[Encoder] = []
+    token = ""
+    while True:
+        request = encoder_service_pb2.ListEncodersRequest(page_size=1_000, page_token=token)
+        reply = yield Call("EncoderService/ListEncoders", request, encoder_service_pb2.ListEncodersResponse)
+        encoders.extend(encoder_of(message) for message in reply.encoders)
+        token = reply.next_page_token
+        if not token:
+            return encoders
+
+
+def get_encoder(name: str) -> Operation[Encoder]:
+    """Gets one encoder."""
+    request = encoder_service_pb2.GetEncoderRequest(name=name)
+    reply = yield Call("EncoderService/GetEncoder", request, encoder_service_pb2.GetEncoderResponse)
+    return encoder_of(reply.encoder)
+
+
+def embed(texts: Iterable[str] | None, images: Iterable[Image] | None, options: EmbedOptions) -> Operation[Embeddings]:
+    """Embeds texts or images, in as many calls as their bytes need.
+
+    Args:
+        texts: Texts, or None.
+        images: Images, or None.
+        options: How.
+
+    Returns:
+        The operation; its result is the whole batch.
+
+    Raises:
+        ValueError: There is nothing to embed.
+    """
+    inputs = inputs_of(texts, images)
+    if not inputs:
+        raise ValueError("there is nothing to embed: give at least one text or image")
+    replies = []
+    for run in chunk_slices([item.ByteSize() for item in inputs]):
+        request = embed_request(inputs[run], options)
+        replies.append((yield Call("EncoderService/Embed", request, encoder_service_pb2.EmbedResponse)))
+    return embeddings_of(replies, allow_partial=options.get("allow_partial", False))

@@ -1,0 +1,209 @@
+"""What the client takes and gives: plain values and numpy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from diptych.client.errors import ClientError
+
+__all__ = [
+    "Collection",
+    "DeleteResult",
+    "Embeddings",
+    "Encoder",
+    "GeoPoint",
+    "Image",
+    "MetadataValue",
+    "Neighbours",
+    "Record",
+    "ServerInformation",
+    "StoredRecord",
+    "WriteResult",
+]
+
+Image = bytes | Path
+"""An encoded image: its bytes, or the file that holds them."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRecord:
+    """A record of the collection, as an example to search by."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class GeoPoint:
+    """A place on Earth: degrees, latitude in [-90, 90], longitude in [-180, 180]."""
+
+    latitude_deg: float
+    longitude_deg: float
+
+
+MetadataValue = str | int | float | bool | datetime | GeoPoint | Sequence[str]
+"""One metadata value. Integers have 64 bits; datetimes need a time zone and come back in UTC."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoder:
+    """An encoder that a server knows."""
+
+    name: str
+    state: str
+    """`loading`, `serving`, `refused` or `draining`."""
+    state_message: str
+    """Why it is refused; empty otherwise. Every field below is empty until its bundle was read."""
+    version: str
+    modality: str
+    """`text` or `image`."""
+    dimension: int
+    metric: str
+    """`cosine`, `inner_product` or `l2`."""
+    space: str
+    """Only vectors of one space may be compared."""
+    fingerprint: str
+    """The exact artefact."""
+    precision: str
+    """`fp32` or `int8`."""
+    max_tokens: int
+    image_size_px: int
+    truncatable_dimensions: tuple[int, ...]
+    """Shorter dimensions that `embed` may ask for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Embeddings:
+    """The vectors of a batch, and who made them."""
+
+    vectors: NDArray[Any]
+    """`[n, d]`: float32, float16 or int8; binary as uint8 `[n, ceil(d / 8)]`, most significant bit first. Rows of
+    failed inputs are zero."""
+    scales: NDArray[np.float32] | None
+    """`[n]`, for int8 only: row times scale is the vector."""
+    errors: Mapping[int, ClientError]
+    """Failed inputs and why; empty unless `allow_partial` was set."""
+    token_counts: NDArray[np.int32]
+    """`[n]`: tokens read; 0 for images."""
+    truncated: NDArray[np.bool_]
+    """`[n]`: whether the text was cut to the encoder's limit."""
+    encoder: str
+    version: str
+    space: str
+    """Only vectors of one space may be compared."""
+    fingerprint: str
+    queue_s: float
+    """Seconds spent waiting on the server, the longest of all calls."""
+    compute_s: float
+    """Seconds spent in the encoder, over all calls."""
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Collection:
+    """A collection as it stands."""
+
+    name: str
+    display_name: str
+    encoder: str
+    """The encoder that embeds for it; empty where it takes vectors only."""
+    space: str
+    dimension: int
+    metric: str
+    index: str
+    """As asked for: `auto`, `exact` or `hnsw`."""
+    active_index: str
+    """What answers now: `exact` or `hnsw`."""
+    retain_sources: bool
+    create_time: datetime
+    update_time: datetime
+    record_count: int
+    indexed_count: int
+    sequence: int
+    """The number of the last write."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Record:
+    """One stored record, with the parts that were asked for."""
+
+    id: str
+    version: int
+    fingerprint: str
+    vector: NDArray[np.float32] | None = None
+    """`[d]`."""
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+    source: bytes | None = None
+    """What it was embedded from, where kept."""
+    source_type: str = ""
+    """MIME type of the source."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WriteResult:
+    """What became of a batch of writes."""
+
+    sequence: int
+    """Give it to reads as `min_sequence`, and they see this write."""
+    versions: NDArray[np.int64]
+    """`[n]`: new versions; 0 where a record failed."""
+    errors: Mapping[int, ClientError]
+    """Failed records and why; empty unless `allow_partial` was set."""
+    truncated: Sequence[int]
+    """Indices of the texts that were cut to the encoder's limit."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeleteResult:
+    """What became of a deletion."""
+
+    sequence: int
+    """Give it to reads as `min_sequence`, and they see this deletion."""
+    deleted_count: int
+    """How many of the records were there."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Neighbours:
+    """The neighbours of one query, best first: parallel arrays."""
+
+    ids: Sequence[str]
+    scores: NDArray[np.float32]
+    """`[n]`; higher is closer, always."""
+    versions: NDArray[np.int64]
+    """`[n]`."""
+    vectors: NDArray[np.float32] | None = None
+    """`[n, d]`, where asked for."""
+    metadata: Sequence[Mapping[str, MetadataValue]] | None = None
+    """Where asked for."""
+    sources: Sequence[bytes] | None = None
+    """Where asked for; empty where none was kept."""
+    error: ClientError | None = None
+    """Why this query of a batch failed; only where `allow_partial` was set."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[tuple[str, float]]:
+        """Yields id and score, best first."""
+        return iter(zip(self.ids, self.scores.tolist(), strict=True))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerInformation:
+    """What a server is, and what it allows."""
+
+    version: str
+    start_time: datetime
+    limits: Mapping[str, int]
+    """By name, such as `max_message_bytes`."""
+    unimplemented_methods: Sequence[str]
+    """Methods that it declares but does not offer."""
