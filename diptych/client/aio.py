@@ -131,18 +131,29 @@ class AsyncClient:
     async def embed_stream(
         self, batches: AsyncIterable[Sequence[str] | Sequence[Image]], **options: Unpack[EmbedOptions]
     ) -> AsyncIterator[Embeddings]:
-        """Yields the vectors of each batch, in order, while later batches are on their way; as `Client.embed_stream`."""
+        """Yields the vectors of each batch, in order, while later ones are on their way; as `Client.embed_stream`."""
         method: Any = self._channel.stream_stream(
             "/diptych.v1.EncoderService/EmbedStream",
             request_serializer=encoder_service_pb2.EmbedStreamRequest.SerializeToString,
             response_deserializer=encoder_service_pb2.EmbedStreamResponse.FromString,
         )
-        call = method(embed_chunk(batch, options) async for batch in batches)
+        failures: list[Exception] = []
+
+        async def requests() -> AsyncIterator[encoder_service_pb2.EmbedStreamRequest]:
+            try:
+                async for batch in batches:
+                    yield embed_chunk(batch, options)
+            except Exception as error:
+                # gRPC would only say that the iterator failed.
+                failures.append(error)
+                raise
+
+        call = method(requests())
         try:
             async for reply in call:
                 yield read_embed_chunk(reply, options)
         except aio.AioRpcError as error:
-            raise error_of_rpc(error, self._target) from None
+            raise failures[0] if failures else error_of_rpc(error, self._target) from None
         finally:
             call.cancel()
 

@@ -162,12 +162,23 @@ class Client:
             request_serializer=encoder_service_pb2.EmbedStreamRequest.SerializeToString,
             response_deserializer=encoder_service_pb2.EmbedStreamResponse.FromString,
         )
-        call = method(embed_chunk(batch, options) for batch in batches)
+        failures: list[Exception] = []
+
+        def requests() -> Iterator[encoder_service_pb2.EmbedStreamRequest]:
+            try:
+                for batch in batches:
+                    yield embed_chunk(batch, options)
+            except Exception as error:
+                # gRPC would only say that the iterator failed.
+                failures.append(error)
+                raise
+
+        call = method(requests())
         try:
             for reply in call:
                 yield read_embed_chunk(reply, options)
         except grpc.RpcError as error:
-            raise error_of_rpc(error, self._target) from None
+            raise failures[0] if failures else error_of_rpc(error, self._target) from None
         finally:
             call.cancel()
 

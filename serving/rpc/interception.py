@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 from grpc import aio
@@ -16,7 +16,7 @@ __all__ = ["Around", "ErrorBoundary", "abort_with"]
 
 # What passes through is any service's messages: the types of one call do not matter here.
 Context = aio.ServicerContext[Any, Any]
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # not a generic class when it runs
 
 
 class Around(aio.ServerInterceptor):

@@ -1,0 +1,74 @@
+"""A real server on a real port, in a thread of its own, over fake encoders."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from serving.config import ServerConfig
+from serving.encoders.pool import EncoderPool
+from serving.server import Server
+from tests.serving.fake_encoders import FakeEncoder, FakeLoader, write_bundle
+
+
+class RunningServer:
+    """A server whose event loop runs in a thread; tests speak to it over its port."""
+
+    def __init__(self, config: ServerConfig, loader: FakeLoader, *, wait: bool = True) -> None:
+        self._config = config
+        self._loader = loader
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread.start()
+        self.server = self._call(self._start())
+        self._loading = asyncio.run_coroutine_threadsafe(self.server.load(), self._loop)
+        if wait:
+            self._loading.result(30)
+
+    @property
+    def address(self) -> str:
+        return self.server.address
+
+    async def _start(self) -> Server:
+        pool = EncoderPool(self._config.bundles, self._config.runtime, load=self._loader)
+        server = Server(self._config, pool=pool)
+        await server.listen()
+        return server
+
+    def _call(self, coroutine):  # type: ignore[no-untyped-def]  # gives whatever the coroutine gives
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
+
+    def begin_close(self):  # type: ignore[no-untyped-def]  # a future of whether all was finished
+        return asyncio.run_coroutine_threadsafe(self.server.close(), self._loop)
+
+    def close(self) -> bool:
+        self._loading.result(30)
+        finished: bool = self._call(self.server.close())
+        self.stop_loop()
+        return finished
+
+    def stop_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(30)
+        self._loop.close()
+
+
+@contextmanager
+def running_server(
+    folder: Path, encoders: Sequence[FakeEncoder], *, wait: bool = True, **settings: object
+) -> Iterator[RunningServer]:
+    """A server over fake encoders, on a free port."""
+    bundles = folder / "bundles"
+    bundles.mkdir(exist_ok=True)
+    for encoder in encoders:
+        if not (bundles / encoder.info.name).exists():
+            write_bundle(bundles, encoder.info.name)
+    config = ServerConfig(bundles=bundles, data=folder / "data", port=0, **settings)  # type: ignore[arg-type]  # as given
+    running = RunningServer(config, FakeLoader(*encoders), wait=wait)
+    try:
+        yield running
+    finally:
+        running.close()
