@@ -128,10 +128,10 @@ def _write_image(
     write_image_files(folder, config, preprocessing=preprocessing)
 
 
-def _sample(run: LoadedRun, take: Callable[[Path], list[str | bytes]]) -> ReferenceSample | None:
+def _sample(run: LoadedRun, take: Callable[[LoadedRun], list[str | bytes]]) -> ReferenceSample | None:
     """Samples the run's validation data; a bundle without reference statistics is better than none."""
     try:
-        items = take(run.data_path)
+        items = take(run)
     except (OSError, ValueError) as error:
         logger.warning("no reference statistics", extra={"pack": str(run.data_path), "detail": str(error)})
         return None
@@ -139,17 +139,33 @@ def _sample(run: LoadedRun, take: Callable[[Path], list[str | bytes]]) -> Refere
     return ReferenceSample(items=items, source=source) if len(items) >= 2 else None
 
 
-def _sample_texts(pack_path: Path) -> list[str | bytes]:
-    documents = TextPack.open(pack_path).documents(Split.VALIDATION)
+def _sample_texts(run: LoadedRun) -> list[str | bytes]:
+    pack = TextPack.open(run.data_path, verify=False)
+    _require_same(run, pack.fingerprint)
+    documents = pack.documents(Split.VALIDATION)
     chosen = _choose(len(documents), _SAMPLE_TEXTS)
     sentences = [sentence for index in chosen for sentence in documents[index].sentences]
     return [sentences[index] for index in _choose(len(sentences), _SAMPLE_TEXTS)]
 
 
-def _sample_images(pack_path: Path) -> list[str | bytes]:
-    pack = ImagePack.open(pack_path)
+def _sample_images(run: LoadedRun) -> list[str | bytes]:
+    pack = ImagePack.open(run.data_path, verify=False)
+    _require_same(run, pack.fingerprint)
     indices = pack.indices(Split.VALIDATION)
-    return [_to_png(image) for image in pack.read(indices[_choose(len(indices), _SAMPLE_IMAGES)])]
+    return [_read_image_bytes(pack, int(index)) for index in indices[_choose(len(indices), _SAMPLE_IMAGES)]]
+
+
+def _read_image_bytes(pack: ImagePack, index: int) -> bytes:
+    """Takes the original, as a client would send it; where its source is gone, what the pack keeps of it."""
+    try:
+        return pack.original(index)
+    except (OSError, ValueError):
+        return _to_png(pack.read(np.array([index]))[0])
+
+
+def _require_same(run: LoadedRun, fingerprint: str) -> None:
+    if fingerprint != run.data_fingerprint:
+        raise ValueError(f"'{run.data_path}' now holds another pack than the run was trained on")
 
 
 def _choose(count: int, at_most: int) -> list[int]:
