@@ -19,6 +19,8 @@ from training.corpora.registry.sources import ClientMissingError, Registry, Regi
 __all__ = ["Location", "locate"]
 
 _PATIENCE_S = 300
+# npm's own pauses between its three attempts are 10 and 60 s: too long for a user without a network.
+_NPM_PATIENCE = ("--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,7 +76,7 @@ def _pip_setting(settings: Mapping[str, str], name: str) -> str:
 
 def _ask_npm(source: Source) -> Location:
     npm = _npm_command()
-    answer = _ask("npm", [*npm, "view", source.requirement, "dist.tarball", "--json"], source).strip()
+    answer = _ask("npm", [*npm, *_NPM_PATIENCE, "view", source.requirement, "dist.tarball", "--json"], source).strip()
     if not answer:
         raise RegistryError(f"npm knows no {source.requirement}; check the registry in `npm config get registry`")
     settings = _settings([*npm, "config", "get", "cafile", "https-proxy"])
@@ -129,5 +131,5 @@ def _settings(command: Sequence[str]) -> dict[str, str]:
 
 def _reason(stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    errors = [line for line in lines if "error" in line.lower() or line.startswith("E:")]
+    errors = [line for line in lines if line.startswith(("ERROR", "npm error", "npm ERR!", "E:"))]
     return " ".join((errors or lines or ["it said nothing"])[:2])[:400]
