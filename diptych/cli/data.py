@@ -161,6 +161,5 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         here = "yes" if row["folder"] else "no"
         size = f"{row['download_bytes'] / 1e6:.1f} MB"
         table.add_row(row["name"], row["kind"], size, here, row["licence"], row["summary"])
-    console = Console()
-    # Piped output is read by programs and people's own windows: no line is broken there.
-    console.print(table, soft_wrap=not console.is_terminal)
+    # Piped output is for programs and for windows of other widths: no line is broken there.
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
