@@ -70,7 +70,7 @@ def loss_case(loss: Callable[..., Tensor], inputs: Sequence[Tensor]) -> dict[str
     """Returns the loss and the gradients that DDP's average would leave on this process's rows."""
     leaves = [share(each).clone().requires_grad_() for each in inputs]
     value = loss(*leaves)
-    value.backward()
+    torch.autograd.backward(value)
     gradients = torch.stack([leaf.grad for leaf in leaves if leaf.grad is not None]) / world_size()
     return {"loss": average(value.detach()), "gradients": gradients}
 
@@ -148,7 +148,7 @@ def method_case(method: Method, batch: Callable[[int], Any]) -> dict[str, Tensor
     for number in range(2):
         method.zero_grad()
         loss = method.loss(batch(number), Progress(step=number, max_steps=10, epoch=0)).loss
-        loss.backward()
+        torch.autograd.backward(loss)
     # DistributedDataParallel's average; the class itself would load torch's compiler, for seconds.
     found = {f"gradient.{n}": average(p.grad) for n, p in method.named_parameters() if p.grad is not None}
     if isinstance(method, MeanShift):

@@ -10,9 +10,7 @@ from training.losses.adjacency import Adjacency, adjacency_of
 def block(document: list[int], sentence: list[int] | None = None, *, context_size: int = 1) -> Adjacency:
     count = len(document)
     texts = sentence if sentence is not None else list(range(count))
-    return adjacency_of(
-        torch.tensor(document), torch.arange(count), torch.tensor(texts), context_size=context_size
-    )
+    return adjacency_of(torch.tensor(document), torch.arange(count), torch.tensor(texts), context_size=context_size)
 
 
 def pairs(mask: Tensor) -> set[tuple[int, int]]:

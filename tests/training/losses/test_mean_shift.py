@@ -66,7 +66,7 @@ def test_order_of_the_bank_does_not_matter() -> None:
 
 def test_only_the_prediction_gets_a_gradient() -> None:
     predictions, targets, bank = (unit(4, seed=s).requires_grad_() for s in (1, 2, 3))
-    mean_shift_loss(predictions, targets, bank, neighbour_count=2).backward()
+    torch.autograd.backward(mean_shift_loss(predictions, targets, bank, neighbour_count=2))
     assert predictions.grad is not None
     assert predictions.grad.abs().sum() > 0.1
     assert targets.grad is None

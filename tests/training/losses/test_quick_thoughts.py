@@ -22,7 +22,7 @@ def random_towers(count: int = 7, width: int = 4) -> tuple[Tensor, Tensor]:
 
 
 def naive_quick_thoughts(scores: Tensor, adjacency: Adjacency) -> float:
-    losses = []
+    losses: list[float] = []
     for row, positives, negatives in zip(
         scores.tolist(), adjacency.positives.tolist(), adjacency.negatives.tolist(), strict=True
     ):
@@ -60,7 +60,7 @@ def test_pair_form_equals_the_worked_number_and_gradient() -> None:
         torch.tensor([[False, False, True], [False] * 3, [False] * 3]),
     )
     loss = pairwise_logistic_loss(scores, only_first)
-    loss.backward()
+    torch.autograd.backward(loss)
     assert loss.item() == pytest.approx(0.313262, abs=1e-5)
     assert f.grad is not None
     torch.testing.assert_close(f.grad, torch.tensor([[-0.268941, 0.0]]), atol=1e-5, rtol=0)
@@ -96,7 +96,9 @@ def test_losses_equal_naive_loops(context_size: int) -> None:
     scores = adjacency_scores(f, g)
     expected = naive_quick_thoughts(scores, adjacency)
     assert quick_thoughts_loss(scores, adjacency).item() == pytest.approx(expected, abs=1e-5)
-    assert pairwise_logistic_loss(scores, adjacency).item() == pytest.approx(naive_logistic(scores, adjacency), abs=1e-5)
+    assert pairwise_logistic_loss(scores, adjacency).item() == pytest.approx(
+        naive_logistic(scores, adjacency), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("form", [quick_thoughts_loss, pairwise_logistic_loss])
@@ -111,7 +113,7 @@ def test_both_towers_learn_and_no_row_meets_itself(form: type) -> None:
     f, g = (rows.requires_grad_() for rows in random_towers())
     scores = adjacency_scores(f, g)
     scores.retain_grad()
-    form(scores, contiguous(7)).backward()
+    torch.autograd.backward(form(scores, contiguous(7)))
     assert f.grad is not None
     assert g.grad is not None
     assert scores.grad is not None
@@ -132,7 +134,7 @@ def test_only_rows_with_a_positive_count() -> None:
 def test_block_without_any_neighbours_gives_zero_and_no_nan(form: type) -> None:
     f, g = (rows.requires_grad_() for rows in random_towers(4))
     loss = form(adjacency_scores(f, g), adjacency_of(torch.arange(4), torch.arange(4), torch.arange(4)))
-    loss.backward()
+    torch.autograd.backward(loss)
     assert loss.item() == 0
     assert f.grad is not None
     assert f.grad.abs().max() == 0

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as reference
+from torchvision.transforms.v2 import functional as reference  # type: ignore[import-untyped]  # ships no types
 
 from training.views.batched import apply_view, make_views
 from training.views.parameters import ViewParameters, draw_parameters
@@ -26,7 +26,8 @@ def pictures(count: int, size: int = 32) -> Tensor:
 def torchvision_view(image: Tensor, spec: ViewSpec, parameters: ViewParameters, i: int) -> Tensor:
     top, left, height, width = parameters.boxes[i].int().tolist()
     side = [spec.size_px, spec.size_px]
-    view = reference.resized_crop(image.permute(2, 0, 1).float() / 255, top, left, height, width, side, antialias=True)
+    planes = image.permute(2, 0, 1).float() / 255
+    view: Tensor = reference.resized_crop(planes, top, left, height, width, side, antialias=True)
     if parameters.flip[i]:
         view = reference.hflip(view)
     steps = [
@@ -42,7 +43,9 @@ def torchvision_view(image: Tensor, spec: ViewSpec, parameters: ViewParameters, 
     if parameters.blur[i]:
         sigma = float(parameters.blur_sigma_px[i])
         view = reference.gaussian_blur(view, [3, 3], [sigma, sigma])
-    return reference.solarize(view, spec.solarise_threshold) if parameters.solarise[i] else view
+    if parameters.solarise[i]:
+        view = reference.solarize(view, spec.solarise_threshold)
+    return view
 
 
 @pytest.mark.parametrize("seed", range(4))

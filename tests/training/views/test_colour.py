@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import functional as reference
+from torchvision.transforms.v2 import functional as reference  # type: ignore[import-untyped]  # ships no types
 
 from training.views.colour import (
     adjust_brightness,

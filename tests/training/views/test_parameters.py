@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import RandomResizedCrop
+from torchvision.transforms.v2 import RandomResizedCrop  # type: ignore[import-untyped]  # ships no types
 
 from training.views.parameters import ViewParameters, draw_parameters
 from training.views.spec import ViewSpec
@@ -21,7 +21,7 @@ def draw(spec: ViewSpec = SPEC, count: int = 4000, size: tuple[int, int] = (32, 
 
 def largest_gap(ours: Tensor, theirs: Tensor) -> float:
     """Returns the Kolmogorov-Smirnov distance of two samples."""
-    points = torch.cat([ours, theirs]).unique()
+    points = torch.unique(torch.cat([ours, theirs]))
     below = [torch.searchsorted(sample.sort().values, points, right=True) / len(sample) for sample in (ours, theirs)]
     return float((below[0] - below[1]).abs().max())
 
