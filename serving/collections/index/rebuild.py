@@ -90,8 +90,13 @@ class Rebuilder:
         with self._changed:
             if self._closed.is_set() or self._running is not None or sequence < self._resume_at:
                 return
-            if self._due() is not Due.NOTHING:
+            if self._due() is Due.NOTHING:
+                return
+            try:
                 self._running = self._executor.submit(self._run, sequence)
+            except RuntimeError:
+                # The process is ending. A write must not fail for want of an index.
+                logger.debug("index build not started: shutting down")
 
     def settle(self, timeout_s: float) -> bool:
         """Waits until no build runs.
