@@ -84,8 +84,8 @@ class Backend:
 
         Args:
             function: What to call.
-            args: Its positional arguments.
-            kwargs: Its keyword arguments.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments.
 
         Returns:
             What it returned.
@@ -99,8 +99,8 @@ class Backend:
 
         Args:
             function: What to call.
-            args: Its positional arguments.
-            kwargs: Its keyword arguments.
+            *args: Its positional arguments.
+            **kwargs: Its keyword arguments.
 
         Returns:
             What it returned.

@@ -149,7 +149,7 @@ class Client:
 
         Args:
             batches: Each of texts only or of images only, and small enough for a message (32 MiB).
-            options: As in `EmbedOptions`.
+            **options: As in `EmbedOptions`.
 
         Yields:
             One result per batch.

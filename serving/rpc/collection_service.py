@@ -8,9 +8,9 @@ from typing import Any
 from grpc import aio
 
 from diptych.v1 import collection_service_pb2 as pb
-from diptych.v1 import collection_service_pb2_grpc, filter_pb2
+from diptych.v1 import collection_service_pb2_grpc
 from serving.backend import Backend
-from serving.errors import CollectionNotFound, InvalidInput, ServingError, Unsupported
+from serving.errors import CollectionNotFound, InvalidInput, ServingError
 from serving.ingest import UpsertOptions, upsert
 from serving.rpc.health_service import HealthServicer
 from serving.rpc.inputs import drafts_from_wire
@@ -20,8 +20,9 @@ from serving.rpc.paging import cut_page, key_of_token, page_size_of, token_of_ke
 from serving.rpc.records import DEFAULT_PARTS, collection_to_wire, record_to_wire, spec_from_wire
 from serving.rpc.stamps import deadline_of, stamp_of
 from serving.rpc.status import item_errors_to_wire, status_of
+from serving.rpc.unimplemented import filter_refused
 
-__all__ = ["CollectionServicer", "refuse_filter"]
+__all__ = ["CollectionServicer"]
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -147,7 +148,7 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
     async def ListRecords(self, request: pb.ListRecordsRequest, context: Context) -> pb.ListRecordsResponse:
         """Lists records by the bytes of their ids."""
         if request.HasField("filter"):
-            refuse_filter(request.filter)
+            raise filter_refused()
         size = page_size_of(request.page_size)
         collection = self._backend.collection(request.collection)
         found = await self._backend.read(collection.list, page_size=size, after_id=key_of_token(request.page_token))
@@ -162,14 +163,14 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
     async def CountRecords(self, request: pb.CountRecordsRequest, context: Context) -> pb.CountRecordsResponse:
         """Counts records."""
         if request.HasField("filter"):
-            refuse_filter(request.filter)
+            raise filter_refused()
         collection = self._backend.collection(request.collection)
         return pb.CountRecordsResponse(record_count=await self._backend.read(collection.count))
 
     async def DeleteRecords(self, request: pb.DeleteRecordsRequest, context: Context) -> pb.DeleteRecordsResponse:
         """Deletes records by id; ids that are not there are no error."""
         if request.HasField("filter"):
-            refuse_filter(request.filter)
+            raise filter_refused()
         if not request.ids:
             raise InvalidInput("ids must hold at least one id")
         collection = self._backend.collection(request.collection)
@@ -194,12 +195,3 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
             truncated_indices=outcome.truncated,
             encoder=stamp_of(outcome.encoder),
         )
-
-
-def refuse_filter(_filter: filter_pb2.Filter) -> None:
-    """Says that filters are not offered yet.
-
-    Raises:
-        Unsupported: Always.
-    """
-    raise Unsupported("filters are not offered by this server yet; leave `filter` out", feature="filter")

@@ -1,0 +1,132 @@
+"""`diptych collections create|list|get|delete`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from diptych.cli.connection import Connection
+from diptych.cli.printing import print_json, print_table
+
+if TYPE_CHECKING:
+    from diptych.client.types import Collection
+
+__all__ = ["Create", "Delete", "Get", "List"]
+
+Server = Annotated[Connection, tyro.conf.OmitArgPrefixes]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Create:
+    """Creates a collection, pinned to the space of its encoder, or of the vectors you bring."""
+
+    name: Annotated[str, tyro.conf.Positional]
+    """Lower-case letters, digits and hyphens, at most 63; begins with a letter."""
+    encoder: str = ""
+    """Encoder that embeds texts or images for it; gives it space, dimension and metric."""
+    dimension: int = 0
+    """Without an encoder: width of its vectors."""
+    space: str = ""
+    """Without an encoder: the embedding space of its vectors; empty where nobody knows."""
+    metric: Literal["", "cosine", "inner-product", "l2"] = ""
+    """How closeness is scored; the encoder's, or cosine."""
+    index: Literal["auto", "exact", "hnsw"] = "auto"
+    """How neighbours are found; auto chooses by size."""
+    display_name: str = ""
+    """A name for people."""
+    retain_sources: bool = False
+    """Keep the text or image of each record."""
+    json: bool = False
+    """Print JSON instead of a table."""
+    connection: Server = field(default_factory=Connection)
+    """The server."""
+
+    def run(self) -> int:
+        """Creates it and shows it."""
+        with self.connection.open() as client:
+            created = client.create_collection(
+                self.name,
+                encoder=self.encoder,
+                dimension=self.dimension,
+                space=self.space,
+                metric=self.metric.replace("-", "_"),
+                index=self.index,
+                display_name=self.display_name,
+                retain_sources=self.retain_sources,
+            )
+        _show([created], as_json=self.json, single=True)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class List:
+    """Lists the collections of a server."""
+
+    json: bool = False
+    """Print JSON instead of a table."""
+    connection: Server = field(default_factory=Connection)
+    """The server."""
+
+    def run(self) -> int:
+        """Prints them by name."""
+        with self.connection.open() as client:
+            found = client.collections()
+        _show(found, as_json=self.json)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Get:
+    """Shows one collection."""
+
+    name: Annotated[str, tyro.conf.Positional]
+    """Its name."""
+    json: bool = False
+    """Print JSON instead of a table."""
+    connection: Server = field(default_factory=Connection)
+    """The server."""
+
+    def run(self) -> int:
+        """Prints it."""
+        with self.connection.open() as client:
+            found = client.collection(self.name)
+        _show([found], as_json=self.json, single=True)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delete:
+    """Deletes a collection with all its records; nothing brings them back."""
+
+    name: Annotated[str, tyro.conf.Positional]
+    """Its name."""
+    allow_missing: bool = False
+    """A collection that is not there is no error."""
+    json: bool = False
+    """Print JSON instead of a line."""
+    connection: Server = field(default_factory=Connection)
+    """The server."""
+
+    def run(self) -> int:
+        """Deletes it."""
+        with self.connection.open() as client:
+            client.delete_collection(self.name, allow_missing=self.allow_missing)
+        if self.json:
+            print_json({"deleted": self.name})
+        else:
+            print(f"deleted collection '{self.name}'")
+        return 0
+
+
+def _show(found: list[Collection], *, as_json: bool, single: bool = False) -> None:
+    if as_json:
+        print_json(found[0] if single else found)
+        return
+    columns = ["name", "encoder", "dimension", "metric", "records", "index", "space"]
+    rows = [
+        (one.name, one.encoder, one.dimension, one.metric, one.record_count, one.active_index, one.space[:16])
+        for one in found
+    ]
+    print_table(columns, rows)

@@ -1,0 +1,130 @@
+"""`diptych embed`: vectors of texts or images, by a server or offline by a bundle."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from diptych.cli.connection import Connection
+from diptych.cli.inputs import read_records
+from diptych.cli.printing import print_json, print_table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Embed"]
+
+SHOWN_COMPONENTS = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Embedded:
+    ids: Sequence[str]
+    vectors: NDArray[Any]
+    errors: Mapping[int, str]
+    encoder: str
+    space: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Embed:
+    """Embeds texts or images: by a server, or offline where --bundle is given.
+
+    Files may be images, .jsonl (one object with text, or one string, a line) or texts, one a line; folders are walked;
+    - is standard input, which is also read where neither files nor --text are given.
+    """
+
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """What to embed."""
+    text: tuple[str, ...] = ()
+    """Texts to embed, themselves."""
+    encoder: str = ""
+    """Name of the encoder; may be left out where only one fits."""
+    bundle: Path | None = None
+    """A bundle to embed with here, without a server."""
+    out: Path | None = None
+    """A .npy file for the vectors, in the order of the inputs; failed ones are rows of zeros, and are named."""
+    purpose: Literal["document", "query"] = "document"
+    """What the vectors are for, where the encoder makes a difference."""
+    dimension: int = 0
+    """By a server: width to cut the vectors to, where the encoder allows it; 0 keeps all."""
+    encoding: Literal["float32", "float16", "int8", "binary"] = "float32"
+    """By a server: how the vectors are encoded."""
+    json: bool = False
+    """Print JSON instead of a table."""
+    connection: Annotated[Connection, tyro.conf.OmitArgPrefixes] = field(default_factory=Connection)
+    """The server."""
+
+    def run(self) -> int:
+        """Embeds, then writes or prints; 1 where an input failed."""
+        embedded = self._offline() if self.bundle is not None else self._by_server()
+        for index, message in sorted(embedded.errors.items()):
+            print(f"{embedded.ids[index]}: {message}", file=sys.stderr)
+        if self.out is not None:
+            _save(self.out, embedded.vectors)
+        self._print(embedded)
+        return 1 if embedded.errors else 0
+
+    def _by_server(self) -> _Embedded:
+        files = self.files if self.files or self.text else (Path("-"),)
+        records = list(read_records(files))
+        ids = [*(f"text:{number}" for number in range(1, len(self.text) + 1)), *(record.id for record in records)]
+        texts = [*self.text, *(record.content for record in records if isinstance(record.content, str))]
+        images = [record.content for record in records if isinstance(record.content, Path)]
+        if len(texts) != len(ids) and len(images) != len(ids):
+            raise ValueError("the inputs must be texts only, or images only; embed them by two commands")
+        with self.connection.open() as client:
+            found = client.embed(
+                texts or None,
+                images=images or None,
+                encoder=self.encoder,
+                purpose=self.purpose,
+                dimension=self.dimension,
+                encoding=self.encoding,
+                allow_partial=True,
+            )
+        errors = {index: str(error) for index, error in found.errors.items()}
+        return _Embedded(ids=ids, vectors=found.vectors, errors=errors, encoder=found.encoder, space=found.space)
+
+    def _offline(self) -> _Embedded:
+        from models.bundle.encoder import Purpose
+        from models.bundle.offline import OfflineConfig, embed_offline
+
+        if self.bundle is None or self.text or self.dimension or self.encoding != "float32":
+            raise ValueError("--bundle takes files, and gives whole float32 vectors; the other flags need a server")
+        found = embed_offline(self.bundle, self.files, OfflineConfig(purpose=Purpose(self.purpose)))
+        return _Embedded(
+            ids=found.ids, vectors=found.vectors, errors=found.errors, encoder=found.info.name, space=found.info.space
+        )
+
+    def _print(self, embedded: _Embedded) -> None:
+        if self.json:
+            vectors = {} if self.out else {"vectors": embedded.vectors}
+            print_json({"encoder": embedded.encoder, "space": embedded.space, "ids": embedded.ids, **vectors})
+        elif self.out is not None:
+            shape = " x ".join(map(str, embedded.vectors.shape))
+            print(f"wrote {self.out}: {shape} {embedded.vectors.dtype}, by '{embedded.encoder}'")
+        else:
+            rows = [
+                (identifier, len(vector), " ".join(f"{value:.4g}" for value in vector[:SHOWN_COMPONENTS]) + " ...")
+                for identifier, vector in zip(embedded.ids, embedded.vectors, strict=True)
+            ]
+            print_table(["input", "dimension", f"vector by '{embedded.encoder}'"], rows)
+
+
+def _save(path: Path, vectors: NDArray[Any]) -> None:
+    """Writes the vectors under their name only once they are whole."""
+    import numpy as np
+
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            np.save(file, vectors, allow_pickle=False)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

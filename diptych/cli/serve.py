@@ -1,0 +1,44 @@
+"""`diptych serve`: bundles and collections over gRPC."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+
+from serving.config import ServerConfig
+from serving.environment import from_environment
+
+__all__ = ["Serve"]
+
+
+def _from_environment() -> ServerConfig:
+    return from_environment(ServerConfig, os.environ)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Serve:
+    """Serves bundles and collections over gRPC until SIGTERM or Ctrl-C.
+
+    Each flag has a twin in the environment: DIPTYCH_PORT for --port, DIPTYCH_DRAIN_TIMEOUT_S for --drain-timeout-s.
+    """
+
+    config: Annotated[ServerConfig, tyro.conf.OmitArgPrefixes] = field(default_factory=_from_environment)
+    """The server."""
+
+    def run(self) -> int:
+        """Listens, loads, serves, drains."""
+        import asyncio
+
+        from serving.logs import configure_logging
+        from serving.server import serve
+
+        configure_logging()
+        return asyncio.run(serve(self.config, announce=_announce))
+
+
+def _announce(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
