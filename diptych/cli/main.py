@@ -20,7 +20,7 @@ class Verb:
     """One line of the command's table."""
 
     target: str
-    """`module:Class`; the class is a frozen dataclass whose fields are the flags and whose `run()` returns the exit code."""
+    """`module:Class`: a frozen dataclass whose fields are the flags and whose `run()` returns the exit code."""
     summary: str
     """What it does, in one line of the help."""
 

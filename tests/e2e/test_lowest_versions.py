@@ -1,0 +1,45 @@
+"""The lowest versions that `pyproject.toml` admits: the suite's own tests, in an environment of exactly those."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.environments import ROOT, UV, make_environment, run
+
+pytestmark = pytest.mark.slow
+
+# What runs the tests is not under test; lightly, an oracle, needs newer versions of its own.
+TOOLS = ("pytest", "pytest-asyncio", "pytest-xdist", "hypothesis", "psutil")
+ROOMS = ("tests/models", "tests/serving", "tests/diptych", "tests/training")
+
+
+def test_the_lowest_direct_versions_pass_the_tests(tmp_path: Path) -> None:
+    pins = tmp_path / "lowest.txt"
+    extras = ("--extra", "serving", "--extra", "training")
+    run(
+        UV,
+        "pip",
+        "compile",
+        "--quiet",
+        "--resolution",
+        "lowest-direct",
+        *extras,
+        ROOT / "pyproject.toml",
+        "-o",
+        pins,
+        cwd=tmp_path,
+    )
+    programs = make_environment(tmp_path / "env", "-r", pins, *TOOLS)
+    result = subprocess.run(
+        [programs / "python", "-m", "pytest", "-q", "-n", "2", "-m", "not slow and not gpu", *ROOMS],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]
