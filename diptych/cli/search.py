@@ -49,9 +49,7 @@ class Search:
         """Prints the neighbours, best first."""
         query = self._query()
         with self.connection.open() as client:
-            found = client.search(
-                self.collection, **query, k=self.k, exact=self.exact, with_metadata=True, with_sources=self.sources
-            )
+            found = client.search(self.collection, **query)
         if self.json:
             print_json(found)
         else:
@@ -59,7 +57,7 @@ class Search:
         return 0
 
     def _query(self) -> SearchArguments:
-        query: SearchArguments = {"space": self.space}
+        query: SearchArguments = {}
         if self.text is not None:
             query["text"] = self.text
         if self.image is not None:
@@ -70,9 +68,16 @@ class Search:
             import numpy as np
 
             query["vector"] = np.squeeze(np.load(self.vector_file, allow_pickle=False))
-        if len(query) != 2:
+        if len(query) != 1:
             raise ValueError("give exactly one of --text, --image, --record and --vector-file")
-        return query
+        return {
+            **query,
+            "space": self.space,
+            "k": self.k,
+            "exact": self.exact,
+            "with_metadata": True,
+            "with_sources": self.sources,
+        }
 
 
 def _print(found: Neighbours) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 from serving.config import ServerConfig
 from serving.encoders.pool import EncoderPool
 from serving.server import Server
 from tests.serving.fake_encoders import FakeEncoder, FakeLoader, write_bundle
+
+Result = TypeVar("Result")
 
 
 class RunningServer:
@@ -21,6 +25,7 @@ class RunningServer:
         self._config = config
         self._loader = loader
         self._loop = asyncio.new_event_loop()
+        self._closing: Future[bool] | None = None
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         self.server = self._call(self._start())
@@ -38,22 +43,22 @@ class RunningServer:
         await server.listen()
         return server
 
-    def _call(self, coroutine):  # type: ignore[no-untyped-def]  # gives whatever the coroutine gives
+    def _call(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(60)
 
-    def begin_close(self):  # type: ignore[no-untyped-def]  # a future of whether all was finished
-        return asyncio.run_coroutine_threadsafe(self.server.close(), self._loop)
+    def begin_close(self) -> Future[bool]:
+        """Begins the drain; the future says whether all that was accepted was finished."""
+        if self._closing is None:
+            self._closing = asyncio.run_coroutine_threadsafe(self.server.close(), self._loop)
+        return self._closing
 
     def close(self) -> bool:
         self._loading.result(30)
-        finished: bool = self._call(self.server.close())
-        self.stop_loop()
-        return finished
-
-    def stop_loop(self) -> None:
+        finished = self.begin_close().result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(30)
         self._loop.close()
+        return finished
 
 
 @contextmanager
