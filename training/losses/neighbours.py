@@ -62,5 +62,5 @@ def mean_distance(predictions: Tensor, bank: Tensor, neighbours: Neighbours) -> 
     # The rows are copied out, so that the bank may be written before backward.
     rows = bank.detach()[neighbours.slots].float()  # [n, k, d]
     with full_precision(predictions):
-        distances = 2 - 2 * torch.einsum("nd,nkd->nk", predictions.float(), rows)
+        distances = 2 - 2 * torch.bmm(rows, predictions.float()[:, :, None])[:, :, 0]
     return (distances * neighbours.valid).sum(dim=1) / neighbours.valid.sum(dim=1).clamp_min(1)

@@ -1,7 +1,7 @@
 """What each method may be told. Torch-free.
 
-A configuration without arguments holds the paper's settings. Its `adapted()` holds those for what most runs here are:
-images up to 64 px and data sets of thousands, or one tied, pretrained tower for text.
+A configuration without arguments holds the paper's settings. An image method's `small()` holds those for images up to
+64 px and data sets of thousands, a text method's `tied()` those for one tower; a fit takes the one that suits it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class QuickThoughtsConfig:
             raise ValueError(f"context_size ({self.context_size}) must be >= 1")
 
     @classmethod
-    def adapted(cls) -> Self:
+    def tied(cls) -> Self:
         """Returns the settings for one pretrained tower, whose cosine is served: an adaptation, not the paper's.
 
         Returns:
@@ -86,7 +86,7 @@ class SimCLRConfig:
             )
 
     @classmethod
-    def adapted(cls) -> Self:
+    def small(cls) -> Self:
         """Returns the paper's settings for 32 px images (appendix B.9).
 
         Returns:
@@ -126,7 +126,7 @@ class MeanShiftConfig:
             raise ValueError(f"neighbour_warmup ({self.neighbour_warmup}) must be in [0, 1]")
 
     @classmethod
-    def adapted(cls) -> Self:
+    def small(cls) -> Self:
         """Returns settings for data sets of thousands of small images: an adaptation; no paper gives any.
 
         Returns:

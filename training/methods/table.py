@@ -49,7 +49,7 @@ class MethodEntry:
         """Imports the configuration, without torch.
 
         Returns:
-            The frozen dataclass; it holds the paper's settings, its `adapted()` those for small data.
+            The frozen dataclass; without arguments it holds the paper's settings.
         """
         return cast(type[Any], _load(self.config))
 

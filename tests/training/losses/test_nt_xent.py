@@ -68,7 +68,7 @@ def test_loss_is_invariant_to_length_rotation_order_and_swap() -> None:
 
 
 def test_loss_counts_negatives_within_a_view() -> None:
-    # Symmetric InfoNCE across the views alone would not see the difference.
+    # Cross-entropy across the views alone would not see the difference.
     first = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
     across = torch.nn.functional.cross_entropy(first @ AXES.T / 0.5, torch.arange(2))
     assert nt_xent_loss(first, AXES, temperature=0.5).item() > across.item() + 0.1

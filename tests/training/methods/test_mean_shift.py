@@ -141,10 +141,10 @@ def test_self_fraction_tells_of_old_copies() -> None:
 
 
 def test_bank_follows_the_data_where_not_given() -> None:
-    adapted = MeanShiftConfig.adapted()
-    assert method(adapted).bank.size == 200
+    small = MeanShiftConfig.small()
+    assert method(small).bank.size == 200
     large = replace(CONTEXT, dataset_size=60_000)
-    assert MeanShift(small_encoder(seed=0), adapted, context=large).bank.size == 8192
+    assert MeanShift(small_encoder(seed=0), small, context=large).bank.size == 8192
 
 
 def test_a_bank_too_large_for_the_data_is_refused() -> None:

@@ -29,7 +29,7 @@ START = Progress(step=0, max_steps=10, epoch=0)
 
 def method(config: SimCLRConfig | None = None) -> SimCLR:
     encoder = small_encoder(seed=0)
-    return SimCLR(encoder, config or SimCLRConfig.adapted(), context=CONTEXT)
+    return SimCLR(encoder, config or SimCLRConfig.small(), context=CONTEXT)
 
 
 def test_loss_is_nt_xent_of_the_projections_of_both_views() -> None:
@@ -71,7 +71,7 @@ def test_heads_have_the_widths_told() -> None:
 
 
 def test_settings_are_the_papers_unless_adapted() -> None:
-    assert (SimCLRConfig().temperature, SimCLRConfig.adapted().temperature) == (0.1, 0.5)
+    assert (SimCLRConfig().temperature, SimCLRConfig.small().temperature) == (0.1, 0.5)
 
 
 def test_it_learns_what_colours_hide() -> None:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import EntryPoint
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,10 @@ OUTSIDE = MethodEntry(
     config="training.methods.configs:SimCLRConfig",
     summary="-",
 )
+PRESETS: dict[str, Callable[[Any], object]] = {
+    "text": lambda config: config.tied(),
+    "image": lambda config: config.small(),
+}
 TAKEN = dataclasses.replace(OUTSIDE, name="simclr")
 
 
@@ -30,7 +36,7 @@ def test_every_entry_loads_a_method_and_its_configuration(name: str) -> None:
     method, config = entry.load(), entry.load_config()
     assert isinstance(method, type)
     assert issubclass(method, Method)
-    for settings in (config(), config.adapted()):
+    for settings in (config(), PRESETS[entry.modality](config)):
         assert dataclasses.is_dataclass(settings)
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(settings, dataclasses.fields(settings)[0].name, None)
@@ -71,7 +77,7 @@ def test_bad_registrations_are_refused(
 def test_table_configurations_and_presets_load_no_torch() -> None:
     code = (
         "import sys, training.methods.table as t, training.methods.configs, training.views.presets\n"
-        "t.all_methods(); [e.load_config().adapted() for e in t.METHODS.values()]\n"
+        "t.all_methods(); [e.load_config()() for e in t.METHODS.values()]\n"
         "print(sorted({'torch', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
