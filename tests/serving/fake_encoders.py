@@ -30,7 +30,9 @@ def vector_of(item: str | bytes, *, dimension: int = DIMENSION) -> NDArray[np.fl
 class FakeEncoder:
     """Reads texts word by word, or images that begin with `IMG`; may be held to see what goes on meanwhile."""
 
-    def __init__(self, name: str, modality: Modality = Modality.TEXT, *, space: str = "", dimension: int = DIMENSION):
+    def __init__(
+        self, name: str, modality: Modality = Modality.TEXT, *, space: str = "", dimension: int = DIMENSION
+    ) -> None:
         self.info = EncoderInfo(
             name=name,
             version="1",
