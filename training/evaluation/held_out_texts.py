@@ -25,6 +25,8 @@ class TextTaskConfig:
     """Sentences in a pool of next-sentence candidates."""
     max_articles: int = 2000
     """Most articles in the gallery of description retrieval: the first of the split."""
+    bank_documents: int = 2000
+    """Most training documents that vote on topics: the first of the split."""
     topic_neighbours: int = 10
     """Documents that vote on a topic."""
 

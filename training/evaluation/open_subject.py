@@ -15,14 +15,15 @@ from training.evaluation.bundle_subjects import BundlePixelEncoder, BundleTextSu
 from training.evaluation.data import ImageData, TextData
 from training.evaluation.floors import fit_tf_idf, raw_pixels
 from training.evaluation.source_subjects import (
+    EncoderParts,
+    directory_parts,
     efficientnet_subject,
-    source_subject,
+    run_parts,
+    trained_subject,
     untrained_subject,
 )
 from training.evaluation.subjects import ImageSubject, Subject, SubjectInfo
-from training.export.directory_source import read_directory
-from training.export.run_source import is_run, read_run
-from training.export.source import ExportSource
+from training.export.run_source import is_run
 
 __all__ = ["EvaluationData", "open_floors", "open_subject"]
 
@@ -78,7 +79,7 @@ def open_subject(name: str, data: EvaluationData, *, seed: int = 0, threads: int
 
 
 def open_floors(names: tuple[str, ...], data: EvaluationData, *, seed: int = 0) -> list[Subject]:
-    """Loads the floors that belong beside some subjects: raw pixels or TF-IDF, and each encoder untrained.
+    """Loads the floors that belong beside some subjects: raw pixels or TF-IDF, and each run's encoder untrained.
 
     Args:
         names: The subjects' names.
@@ -92,7 +93,7 @@ def open_floors(names: tuple[str, ...], data: EvaluationData, *, seed: int = 0) 
     floors = [] if floor in names else [open_subject(floor, data)]
     known: set[str] = set()
     for name in names:
-        if not _has_shape(name) or f"{_UNTRAINED}{name}" in names:
+        if not is_run(Path(name)) or f"{_UNTRAINED}{name}" in names:
             continue
         subject = open_subject(f"{_UNTRAINED}{name}", data, seed=seed)
         if subject.info.fingerprint not in known:
@@ -101,25 +102,19 @@ def open_floors(names: tuple[str, ...], data: EvaluationData, *, seed: int = 0) 
     return floors
 
 
-def _has_shape(name: str) -> bool:
-    """Whether an untrained twin can be made: of runs and directories, whose shape is known."""
-    path = Path(name)
-    return name == "minilm" or (path.is_dir() and not (path / MANIFEST_FILE).is_file())
-
-
 def _open(name: str, data: EvaluationData, *, seed: int, threads: int) -> Subject:
     path = Path(name)
     if path.is_dir():
         return _open_folder(path, data, threads=threads)
     if name.startswith(_UNTRAINED):
-        return untrained_subject(_read_source(_find_shape(name.removeprefix(_UNTRAINED))), seed=seed)
+        return untrained_subject(_read_parts(_find_shape(name.removeprefix(_UNTRAINED))), seed=seed)
     return _open_named(name, data)
 
 
 def _open_folder(path: Path, data: EvaluationData, *, threads: int) -> Subject:
     if (path / MANIFEST_FILE).is_file():
         return _open_bundle(path, data.modality, threads=threads)
-    return source_subject(_read_source(path), name=path.name)
+    return trained_subject(_read_parts(path), name=path.name)
 
 
 def _open_named(name: str, data: EvaluationData) -> Subject:
@@ -132,14 +127,14 @@ def _open_named(name: str, data: EvaluationData) -> Subject:
             raise ValueError("'tf-idf' is a floor for texts and the data holds images; its floor is 'raw-pixels'")
         return fit_tf_idf(data.texts.documents(Split.TRAIN), data.texts.fingerprint)
     if name == "minilm":
-        return source_subject(_read_source(fetch("minilm")), name="minilm")
+        return trained_subject(directory_parts(fetch("minilm")), name="minilm")
     if name == "efficientnet-lite0":
         return efficientnet_subject(fetch("efficientnet-lite0"))
     raise ValueError(f"'{name}' is neither a folder nor one of {_NAMES}; give a run folder or a bundle")
 
 
-def _read_source(path: Path) -> ExportSource:
-    return read_run(path) if is_run(path) else read_directory(path)
+def _read_parts(path: Path) -> EncoderParts:
+    return run_parts(path) if is_run(path) else directory_parts(path)
 
 
 def _find_shape(name: str) -> Path:

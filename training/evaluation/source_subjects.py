@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,7 +13,7 @@ from models.bundle.encoder import Modality
 from models.bundle.identity import digest_tensors
 from models.bundle.preprocessing import ImagePreprocessing
 from models.bundle.tokens import Tokenizer
-from models.config import ImageEncoderConfig
+from models.config import ImageEncoderConfig, TextEncoderConfig
 from models.image.build import build_image_encoder, load_image_weights
 from models.image.served import ServedImageEncoder
 from models.text.build import build_text_encoder
@@ -20,33 +21,104 @@ from models.text.encoder import TextEncoder
 from models.text.served import ServedTextEncoder
 from training.evaluation.subjects import ImageSubject, Subject, SubjectInfo
 from training.evaluation.torch_subjects import TorchPixelEncoder, TorchTextSubject, TorchTowerSubject
-from training.export.source import ExportSource
+from training.export.directory_source import read_directory
+from training.fit.run_folder import load_run
+from training.methods.configs import Similarity
 
-__all__ = ["efficientnet_subject", "image_subject", "source_subject", "text_subject", "untrained_subject"]
+__all__ = [
+    "EncoderParts",
+    "directory_parts",
+    "efficientnet_subject",
+    "image_subject",
+    "run_parts",
+    "text_subject",
+    "trained_subject",
+    "untrained_subject",
+]
 
 _EFFICIENTNET = ImageEncoderConfig(architecture="efficientnet-lite0", image_size_px=224)
 # The package's own: (x - 127) / 128 of 8-bit RGB.
 _EFFICIENTNET_PIXELS = ImagePreprocessing(size_px=224, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
 
 
-def source_subject(source: ExportSource, *, name: str) -> Subject:
-    """Makes a subject of a run or a directory, in torch.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EncoderParts:
+    """An encoder in torch with what belongs to it, whether it comes from a run or from a directory."""
+
+    served: ServedTextEncoder | ServedImageEncoder
+    preparation: Tokenizer | ImagePreprocessing
+    max_tokens: int = 0
+    """Longest text, special tokens included; 0 for images."""
+    prompt: str = ""
+    """What is written before every text."""
+    seed: int | None = None
+    """Of its training."""
+    has_tower_score: bool = False
+    """Whether training compares f and g by their inner product as they are."""
+
+
+def run_parts(path: Path) -> EncoderParts:
+    """Loads a finished run.
 
     Args:
-        source: What was read.
+        path: The run's folder.
+
+    Returns:
+        Its encoder.
+
+    Raises:
+        ValueError: There is no finished run, or a part is missing.
+    """
+    run = load_run(path)
+    preparation = run.tokenizer or run.preprocessing
+    if preparation is None:
+        raise ValueError(f"the run in {path} has neither tokenizer nor preprocessing; train it again")
+    method = run.config["method"]
+    return EncoderParts(
+        served=run.served,
+        preparation=preparation,
+        max_tokens=run.encoder.max_tokens if isinstance(run.encoder, TextEncoderConfig) else 0,
+        seed=run.provenance["seed"],
+        has_tower_score=isinstance(method, dict) and method.get("similarity") == Similarity.INNER_PRODUCT,
+    )
+
+
+def directory_parts(path: Path) -> EncoderParts:
+    """Loads a Hugging Face or sentence-transformers directory.
+
+    Args:
+        path: The directory.
+
+    Returns:
+        Its encoder.
+    """
+    source = read_directory(path)
+    return EncoderParts(
+        served=source.served,
+        preparation=source.preparation,
+        max_tokens=source.limits.max_tokens,
+        prompt=source.prompts.document,
+    )
+
+
+def trained_subject(parts: EncoderParts, *, name: str) -> Subject:
+    """Makes a subject of an encoder as it is.
+
+    Args:
+        parts: The encoder.
         name: What people call it.
 
     Returns:
         The subject; a run that trains by inner products has its training score too.
     """
-    return _subject(source, source.served, name=name, seed=source.provenance.seed)
+    return _subject(parts, parts.served, name=name, seed=parts.seed)
 
 
-def untrained_subject(source: ExportSource, *, seed: int) -> Subject:
+def untrained_subject(parts: EncoderParts, *, seed: int) -> Subject:
     """Makes the floor that says what the shape alone is worth: fresh weights, same tokenizer and preprocessing.
 
     Args:
-        source: The run or directory whose shape it has.
+        parts: The encoder whose shape it has.
         seed: Of the weights.
 
     Returns:
@@ -54,8 +126,8 @@ def untrained_subject(source: ExportSource, *, seed: int) -> Subject:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        served = _fresh(source.served)
-    return _subject(source, served, name="untrained", seed=seed)
+        served = _fresh(parts.served)
+    return _subject(parts, served, name="untrained", seed=seed)
 
 
 def efficientnet_subject(folder: Path) -> ImageSubject:
@@ -132,27 +204,21 @@ def image_subject(
 
 
 def _subject(
-    source: ExportSource, served: ServedTextEncoder | ServedImageEncoder, *, name: str, seed: int | None
+    parts: EncoderParts, served: ServedTextEncoder | ServedImageEncoder, *, name: str, seed: int | None
 ) -> Subject:
-    if isinstance(served, ServedTextEncoder) and isinstance(source.preparation, Tokenizer):
+    if isinstance(served, ServedTextEncoder) and isinstance(parts.preparation, Tokenizer):
         return text_subject(
             served,
-            source.preparation,
-            max_tokens=source.limits.max_tokens,
+            parts.preparation,
+            max_tokens=parts.max_tokens,
             name=name,
             seed=seed,
-            prompt=source.prompts.document,
-            has_tower_score=_trains_by_inner_product(source),
+            prompt=parts.prompt,
+            has_tower_score=parts.has_tower_score,
         )
-    if isinstance(served, ServedImageEncoder) and isinstance(source.preparation, ImagePreprocessing):
-        return image_subject(served, source.preparation, name=name, seed=seed)
+    if isinstance(served, ServedImageEncoder) and isinstance(parts.preparation, ImagePreprocessing):
+        return image_subject(served, parts.preparation, name=name, seed=seed)
     raise ValueError(f"{name} has a preparation of another modality than its encoder: it cannot be measured")
-
-
-def _trains_by_inner_product(source: ExportSource) -> bool:
-    settings = source.provenance.config.get("settings", {})
-    similarity = settings.get("similarity", "inner-product") if isinstance(settings, dict) else "inner-product"
-    return source.provenance.method == "quick-thoughts" and similarity == "inner-product"
 
 
 def _fresh(served: ServedTextEncoder | ServedImageEncoder) -> ServedTextEncoder | ServedImageEncoder:

@@ -127,7 +127,7 @@ def measure_topics(texts: HeldOutTexts, config: TextTaskConfig) -> list[Measurem
 
     Args:
         texts: Held-out and training documents with a `topic`; "Uncategorized" is none.
-        config: `topic_neighbours`.
+        config: `topic_neighbours` and `bank_documents`.
 
     Returns:
         The accuracy.
@@ -136,7 +136,7 @@ def measure_topics(texts: HeldOutTexts, config: TextTaskConfig) -> list[Measurem
         TaskUnavailableError: One side has no topics.
     """
     queries = [document for document in texts.documents if _has_topic(document)]
-    bank = [document for document in texts.bank if _has_topic(document)]
+    bank = [document for document in texts.bank if _has_topic(document)][: config.bank_documents]
     if not queries or not bank:
         raise TaskUnavailableError(
             "topic-knn needs documents with an attribute 'topic' in the train split and the one measured; "
