@@ -70,7 +70,7 @@ def test_heads_have_the_widths_told() -> None:
     assert simclr.projector.blocks[0].outputs == 40
 
 
-def test_settings_are_the_papers_unless_adapted() -> None:
+def test_settings_are_the_papers_but_for_small_images() -> None:
     assert (SimCLRConfig().temperature, SimCLRConfig.small().temperature) == (0.1, 0.5)
 
 
