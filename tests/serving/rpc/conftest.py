@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import pytest
@@ -12,19 +11,22 @@ from tests.serving.fake_encoders import FakeEncoder
 from tests.serving.running_server import RunningServer, running_server
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def words() -> FakeEncoder:
     return FakeEncoder("words")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def pictures() -> FakeEncoder:
     return FakeEncoder("pictures", Modality.IMAGE)
 
 
-@pytest.fixture
-def server(tmp_path: Path, words: FakeEncoder, pictures: FakeEncoder) -> Iterator[RunningServer]:
-    with running_server(tmp_path, [words, pictures], metrics_port=0) as running:
+@pytest.fixture(scope="module")
+def server(
+    tmp_path_factory: pytest.TempPathFactory, words: FakeEncoder, pictures: FakeEncoder
+) -> Iterator[RunningServer]:
+    """One server a module; tests leave it without collections."""
+    with running_server(tmp_path_factory.mktemp("server"), [words, pictures], metrics_port=0) as running:
         yield running
 
 
@@ -38,3 +40,5 @@ def channel(server: RunningServer) -> Iterator[grpc.Channel]:
 def client(server: RunningServer) -> Iterator[Client]:
     with Client(server.address) as client:
         yield client
+        for collection in client.collections():
+            client.delete_collection(collection.name)

@@ -27,7 +27,9 @@ def test_every_value_comes_back_in_its_own_type(metadata: dict[str, MetadataValu
     sent = metadata_pb2.Metadata.FromString(metadata_to_wire(metadata).SerializeToString())
     back = metadata_from_wire(sent)
     assert back == metadata
-    assert {name: type(value) for name, value in back.items()} == {name: type(value) for name, value in metadata.items()}
+    assert {name: type(value) for name, value in back.items()} == {
+        name: type(value) for name, value in metadata.items()
+    }
 
 
 def test_an_empty_list_is_a_list_not_nothing() -> None:

@@ -15,14 +15,14 @@ VECTORS = np.array([[0.5, -1.0, 0.25], [0.0, 0.0, 0.0], [-2.0, 4.0, 0.0]], np.fl
 
 def test_float32_is_little_endian_in_c_order() -> None:
     tensor = encode_vectors(np.array([[1.0, -2.0]], np.float32))
-    assert tensor.data == bytes.fromhex("0000803f" "000000c0")
+    assert tensor.data == bytes.fromhex("0000803f000000c0")
     assert tensor.dtype == tensor_pb2.D_TYPE_FLOAT32
     assert list(tensor.shape) == [1, 2]
 
 
 def test_float16_rounds_to_half_precision() -> None:
     tensor = encode_vectors(np.array([1.0, 1 / 3], np.float32), tensor_pb2.D_TYPE_FLOAT16)
-    assert tensor.data == bytes.fromhex("003c" "5535")
+    assert tensor.data == bytes.fromhex("003c5535")
     assert list(tensor.shape) == [2]
 
 
@@ -76,7 +76,10 @@ def test_float32_and_float16_come_back_as_sent(vectors: np.ndarray[tuple[int, in
     [
         (tensor_pb2.Tensor(), r"vector: dtype \(D_TYPE_UNSPECIFIED\) must be D_TYPE_FLOAT32 or D_TYPE_FLOAT16"),
         (tensor_pb2.Tensor(dtype=tensor_pb2.D_TYPE_INT8, shape=[1], data=b"1"), r"dtype \(D_TYPE_INT8\)"),
-        (tensor_pb2.Tensor(dtype=tensor_pb2.D_TYPE_FLOAT32, shape=[1, 1], data=b"1234"), r"shape \[1, 1\] must be \[d\]"),
+        (
+            tensor_pb2.Tensor(dtype=tensor_pb2.D_TYPE_FLOAT32, shape=[1, 1], data=b"1234"),
+            r"shape \[1, 1\] must be \[d\]",
+        ),
         (tensor_pb2.Tensor(dtype=tensor_pb2.D_TYPE_FLOAT32, shape=[0]), r"shape \[0\] must be \[d\], each at least 1"),
         (tensor_pb2.Tensor(dtype=tensor_pb2.D_TYPE_FLOAT32, shape=[-1], data=b"1234"), r"each at least 1"),
         (tensor_pb2.Tensor(dtype=tensor_pb2.D_TYPE_FLOAT32, shape=[2], data=b"1234"), r"4 bytes do not fill .* 8"),
