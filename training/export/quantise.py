@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
-from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.quantization import QuantType, quantize_dynamic  # type: ignore[import-untyped]  # has no stubs
 
 __all__ = ["quantise_graph"]
 
