@@ -26,12 +26,12 @@ class Evaluate:
     """
 
     subjects: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Run folders, bundles, sentence-transformers directories, or: raw-pixels, tf-idf, minilm, efficientnet-lite0,
-    untrained:RUN."""
+    """Run folders, bundles, sentence-transformers directories, or: raw-pixels, centred-pixels, tf-idf, minilm,
+    efficientnet-lite0, untrained:RUN."""
     data: Path
     """Pack to measure on."""
     floors: bool = False
-    """Measure the floors too: raw pixels or TF-IDF, and each encoder untrained."""
+    """Measure the floors too: TF-IDF, or raw and centred pixels; and each run's encoder untrained."""
     differences: bool = False
     """Compare the first subject with each other, query by query, with the interval of the difference."""
     tasks: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="TASK [TASK ...]")] = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,11 @@ from models.bundle.encoder import Modality
 from models.bundle.identity import digest
 from models.bundle.pixels import ImagePreprocessing, resize_image
 from training.corpora.document import Document
+from training.corpora.splits import Split
 from training.evaluation.data import ImageData
 from training.evaluation.subjects import Advance, ImageSubject, SubjectInfo
 
-__all__ = ["RAW_PIXELS_PX", "RawPixels", "TfIdf", "fit_tf_idf", "raw_pixels"]
+__all__ = ["RAW_PIXELS_PX", "RawPixels", "TfIdf", "centred_pixels", "fit_tf_idf", "raw_pixels"]
 
 RAW_PIXELS_PX = 32
 """Side that images are scaled to before their pixels are compared; smaller ones stay as they are."""
@@ -31,10 +32,12 @@ class RawPixels:
 
     Args:
         is_grey: Whether one channel says what three would; cosines are the same.
+        mean: Subtracted from each vector, `[d]`; None for nothing.
     """
 
-    def __init__(self, *, is_grey: bool = False) -> None:
+    def __init__(self, *, is_grey: bool = False, mean: NDArray[np.float32] | None = None) -> None:
         self._channels = 1 if is_grey else 3
+        self._mean = mean
 
     @property
     def size_px(self) -> None:
@@ -53,12 +56,13 @@ class RawPixels:
             images: At least one, squares of one size.
 
         Returns:
-            `[n, side * side * channels]`, in [0, 1].
+            `[n, side * side * channels]`, in [0, 1], less the mean.
         """
         side = min(RAW_PIXELS_PX, *images[0].shape[:2])
         settings = ImagePreprocessing(size_px=side)
         rows = [resize_image(image, settings)[:, :, : self._channels].reshape(-1) for image in images]
-        return np.stack(rows).astype(np.float32) / np.float32(255)
+        pixels = np.stack(rows).astype(np.float32) / np.float32(255)
+        return pixels if self._mean is None else pixels - self._mean
 
 
 def raw_pixels(data: ImageData) -> ImageSubject:
@@ -71,9 +75,36 @@ def raw_pixels(data: ImageData) -> ImageSubject:
         A subject that compares pixels.
     """
     is_grey = _is_grey(data)
-    fingerprint = digest({"floor": "raw-pixels", "size_px": RAW_PIXELS_PX, "is_grey": is_grey})
-    info = SubjectInfo(name="raw-pixels", fingerprint=fingerprint, modality=Modality.IMAGE, layer="pixels", flops=0.0)
-    return ImageSubject(info, RawPixels(is_grey=is_grey))
+    return _pixel_subject("raw-pixels", {"is_grey": is_grey}, RawPixels(is_grey=is_grey))
+
+
+def centred_pixels(data: ImageData) -> ImageSubject:
+    """Returns a stronger floor for images: pixels less the training images' mean, so that a common background is 0.
+
+    Args:
+        data: The pack it will be measured on, with training images.
+
+    Returns:
+        A subject that compares pixels.
+
+    Raises:
+        ValueError: There are no training images.
+    """
+    train = data.indices(Split.TRAIN)
+    if len(train) == 0:
+        raise ValueError("centred-pixels needs training images to take the mean of; the train split has none")
+    is_grey = _is_grey(data)
+    plain = RawPixels(is_grey=is_grey)
+    batches = (train[start : start + _IMAGES_PER_READ] for start in range(0, len(train), _IMAGES_PER_READ))
+    sums = [plain.embed_rgb(list(data.read(batch))).sum(axis=0, dtype=np.float64) for batch in batches]
+    mean: NDArray[np.float32] = (np.sum(sums, axis=0) / len(train)).astype(np.float32)
+    return _pixel_subject("centred-pixels", {"data": data.fingerprint}, RawPixels(is_grey=is_grey, mean=mean))
+
+
+def _pixel_subject(name: str, settings: Mapping[str, object], pixels: RawPixels) -> ImageSubject:
+    fingerprint = digest({"floor": name, "size_px": RAW_PIXELS_PX, **settings})
+    info = SubjectInfo(name=name, fingerprint=fingerprint, modality=Modality.IMAGE, layer="pixels", flops=0.0)
+    return ImageSubject(info, pixels)
 
 
 def _is_grey(data: ImageData) -> bool:

@@ -13,7 +13,7 @@ from training.corpora.catalogue import fetch
 from training.corpora.splits import Split
 from training.evaluation.bundle_subjects import BundlePixelEncoder, BundleTextSubject
 from training.evaluation.data import ImageData, TextData
-from training.evaluation.floors import fit_tf_idf, raw_pixels
+from training.evaluation.floors import centred_pixels, fit_tf_idf, raw_pixels
 from training.evaluation.source_subjects import (
     EncoderParts,
     directory_parts,
@@ -27,8 +27,9 @@ from training.export.run_source import is_run
 
 __all__ = ["EvaluationData", "open_floors", "open_subject"]
 
+_PIXEL_FLOORS: Final = {"raw-pixels": raw_pixels, "centred-pixels": centred_pixels}
 _UNTRAINED: Final = "untrained:"
-_NAMES: Final = "raw-pixels, tf-idf, minilm, efficientnet-lite0, untrained:RUN"
+_NAMES: Final = "raw-pixels, centred-pixels, tf-idf, minilm, efficientnet-lite0, untrained:RUN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,8 @@ def open_subject(name: str, data: EvaluationData, *, seed: int = 0, threads: int
     """Loads a subject by what the user calls it.
 
     Args:
-        name: A run folder, a bundle, or a sentence-transformers directory; else `raw-pixels`, `tf-idf`, `minilm`,
-            `efficientnet-lite0`, or `untrained:` before a run or directory.
+        name: A run folder, a bundle, or a sentence-transformers directory; else `raw-pixels`, `centred-pixels`,
+            `tf-idf`, `minilm`, `efficientnet-lite0`, or `untrained:` before a run or directory.
         data: What it will be measured on.
         seed: Of an untrained encoder's weights.
         threads: Of a bundle's graph.
@@ -89,8 +90,8 @@ def open_floors(names: tuple[str, ...], data: EvaluationData, *, seed: int = 0) 
     Returns:
         Floors that are not among the names, each once.
     """
-    floor = "tf-idf" if data.modality is Modality.TEXT else "raw-pixels"
-    floors = [] if floor in names else [open_subject(floor, data)]
+    simple = ("tf-idf",) if data.modality is Modality.TEXT else tuple(_PIXEL_FLOORS)
+    floors = [open_subject(floor, data) for floor in simple if floor not in names]
     known: set[str] = set()
     for name in names:
         if not is_run(Path(name)) or f"{_UNTRAINED}{name}" in names:
@@ -118,10 +119,10 @@ def _open_folder(path: Path, data: EvaluationData, *, threads: int) -> Subject:
 
 
 def _open_named(name: str, data: EvaluationData) -> Subject:
-    if name == "raw-pixels":
+    if name in _PIXEL_FLOORS:
         if data.images is None:
-            raise ValueError("'raw-pixels' is a floor for images and the data holds texts; its floor is 'tf-idf'")
-        return raw_pixels(data.images)
+            raise ValueError(f"'{name}' is a floor for images and the data holds texts; its floor is 'tf-idf'")
+        return _PIXEL_FLOORS[name](data.images)
     if name == "tf-idf":
         if data.texts is None:
             raise ValueError("'tf-idf' is a floor for texts and the data holds images; its floor is 'raw-pixels'")
