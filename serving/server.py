@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +18,8 @@ from serving.rpc.metrics import MetricsEndpoint
 
 __all__ = ["Server", "serve"]
 
-logger = logging.getLogger(__name__)
+HANG_UP_S = 1.0
+"""Longest wait for replies that are on their way when nothing is left to do."""
 
 
 class Server:
@@ -97,12 +97,13 @@ class Server:
         """
         deadline_s = time.monotonic() + self._config.drain_timeout_s
         self._wire.drain.begin()
-        await self._wire.server.stop(self._config.drain_timeout_s)
-        remaining_s = max(deadline_s - time.monotonic(), 0.0)
-        finished = await self._backend.close(drain_s=remaining_s)
+        answered = await self._wire.drain.wait_idle(self._config.drain_timeout_s)
+        # Callers have been refused with UNAVAILABLE until here; from here on gRPC itself would say CANCELLED.
+        await self._wire.server.stop(HANG_UP_S if answered else None)
+        finished = await self._backend.close(drain_s=max(deadline_s - time.monotonic(), 0.0))
         if self._metrics_endpoint is not None:
             await asyncio.to_thread(self._metrics_endpoint.close)
-        return finished and remaining_s > 0
+        return answered and finished
 
     def summary(self) -> Sequence[str]:
         """Returns a few lines on what is served, for people."""
@@ -130,12 +131,15 @@ class Server:
         self._readiness.on_encoders_loaded()
 
 
-async def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> int:
+async def serve(
+    config: ServerConfig, *, announce: Callable[[str], None], make_server: Callable[[ServerConfig], Server] = Server
+) -> int:
     """Runs a server until SIGTERM or SIGINT.
 
     Args:
         config: How it is set up.
         announce: Gets lines for people.
+        make_server: Builds it; tests give encoders of their own.
 
     Returns:
         0: it stopped as asked, everything accepted was finished; 1: some of it was not.
@@ -144,7 +148,7 @@ async def serve(config: ServerConfig, *, announce: Callable[[str], None]) -> int
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    server = Server(config)
+    server = make_server(config)
     start_s = time.monotonic()
     try:
         await server.listen()

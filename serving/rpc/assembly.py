@@ -22,7 +22,7 @@ from serving.backend import Backend
 from serving.config import MAX_MESSAGE_BYTES
 from serving.rpc.admin_service import AdminServicer
 from serving.rpc.collection_service import CollectionServicer
-from serving.rpc.draining import Drain, DrainInterceptor
+from serving.rpc.draining import Drain, DrainAdmission, DrainStreams
 from serving.rpc.encoder_service import EncoderServicer
 from serving.rpc.health_service import HealthServicer
 from serving.rpc.interception import ErrorBoundary
@@ -74,7 +74,8 @@ def build_wire(backend: Backend) -> Wire:
     health = HealthServicer(drain)
     metrics = CallMetrics()
     # Outermost first: metrics see the status that the boundary gave.
-    server = aio.server(interceptors=[metrics, ErrorBoundary(), DrainInterceptor(drain)], options=OPTIONS)
+    interceptors = [metrics, ErrorBoundary(), DrainAdmission(drain), DrainStreams(drain)]
+    server = aio.server(interceptors=interceptors, options=OPTIONS)
     encoder_service_pb2_grpc.add_EncoderServiceServicer_to_server(EncoderServicer(backend), server)
     collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(CollectionServicer(backend, health), server)
     search_service_pb2_grpc.add_SearchServiceServicer_to_server(SearchServicer(backend), server)

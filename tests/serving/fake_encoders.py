@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle.encoder import Encoder, EncoderInfo, Modality, Prepared, Purpose
+from models.bundle.load import BundleError
 from models.bundle.pixels import ImageError
 from serving.encoders.config import RuntimeConfig
 
@@ -83,11 +84,14 @@ def write_bundle(bundles_dir: Path, name: str) -> None:
 class FakeLoader:
     """Stands in for reading bundles: gives the encoder made for each folder's name."""
 
-    def __init__(self, *encoders: FakeEncoder) -> None:
+    def __init__(self, *encoders: FakeEncoder, refuse: Sequence[str] = ()) -> None:
+        self._refuse = refuse
         self.encoders = {encoder.info.name: encoder for encoder in encoders}
         self.open = threading.Event()
         self.open.set()
 
     def __call__(self, bundle_dir: Path, config: RuntimeConfig) -> Sequence[Encoder]:
         assert self.open.wait(30), "the test never let the loading go on"
+        if bundle_dir.name in self._refuse:
+            raise BundleError("a byte was flipped")
         return [self.encoders[bundle_dir.name]]

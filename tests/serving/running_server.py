@@ -23,7 +23,7 @@ class RunningServer:
 
     def __init__(self, config: ServerConfig, loader: FakeLoader, *, wait: bool = True) -> None:
         self._config = config
-        self._loader = loader
+        self.loader = loader
         self._loop = asyncio.new_event_loop()
         self._closing: Future[bool] | None = None
         self._thread = threading.Thread(target=self._loop.run_forever)
@@ -38,7 +38,7 @@ class RunningServer:
         return self.server.address
 
     async def _start(self) -> Server:
-        pool = EncoderPool(self._config.bundles, self._config.runtime, load=self._loader)
+        pool = EncoderPool(self._config.bundles, self._config.runtime, load=self.loader)
         server = Server(self._config, pool=pool)
         await server.listen()
         return server
@@ -63,17 +63,27 @@ class RunningServer:
 
 @contextmanager
 def running_server(
-    folder: Path, encoders: Sequence[FakeEncoder], *, wait: bool = True, **settings: object
+    folder: Path,
+    encoders: Sequence[FakeEncoder],
+    *,
+    wait: bool = True,
+    hold_loading: bool = False,
+    refuse: Sequence[str] = (),
+    **settings: object,
 ) -> Iterator[RunningServer]:
-    """A server over fake encoders, on a free port."""
+    """A server over fake encoders, on a free port; `refuse` names those whose bundles are damaged."""
     bundles = folder / "bundles"
     bundles.mkdir(exist_ok=True)
     for encoder in encoders:
         if not (bundles / encoder.info.name).exists():
             write_bundle(bundles, encoder.info.name)
+    loader = FakeLoader(*encoders, refuse=refuse)
+    if hold_loading:
+        loader.open.clear()
     config = ServerConfig(bundles=bundles, data=folder / "data", port=0, **settings)  # type: ignore[arg-type]  # as given
-    running = RunningServer(config, FakeLoader(*encoders), wait=wait)
+    running = RunningServer(config, loader, wait=wait)
     try:
         yield running
     finally:
+        loader.open.set()
         running.close()

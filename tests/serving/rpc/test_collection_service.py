@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import grpc
@@ -15,7 +15,7 @@ from diptych.client.errors import (
     PreconditionError,
 )
 from diptych.client.sync import Client
-from diptych.client.types import GeoPoint
+from diptych.client.types import GeoPoint, MetadataValue
 from diptych.v1 import collection_service_pb2, collection_service_pb2_grpc, embedding_pb2, filter_pb2, tensor_pb2
 from tests.serving.fake_encoders import vector_of
 
@@ -86,7 +86,7 @@ def test_only_the_display_name_can_change(
 
 
 def test_records_from_texts_keep_metadata_source_and_fingerprint(notes: Client) -> None:
-    metadata = {
+    metadata: dict[str, MetadataValue] = {
         "n": 2**53 + 1,
         "x": 0.5,
         "yes": True,
@@ -118,7 +118,7 @@ def test_images_are_embedded_and_their_kind_is_kept(client: Client) -> None:
     found = client.get("album", ["a"], with_vectors=True, with_sources=True)[0]
     assert found is not None
     assert (found.source, found.source_type) == (b"IMG one", "application/octet-stream")
-    np.testing.assert_array_equal(found.vector, vector_of(b"IMG one"))  # type: ignore[arg-type]  # it was asked for
+    np.testing.assert_array_equal(found.vector, vector_of(b"IMG one"))
 
 
 def test_one_bad_item_refuses_the_batch_and_is_named(notes: Client) -> None:
@@ -158,7 +158,9 @@ def test_the_space_is_checked_before_the_dimension(notes: Client) -> None:
 def test_embeddings_bring_their_space_along(notes: Client) -> None:
     found = notes.embed(["one"], encoder="words")
     notes.upsert("notes", ["a"], vectors=found)
-    assert list(notes.search("notes", text="one", k=1)) == [("a", pytest.approx(1.0))]
+    [(identifier, score)] = notes.search("notes", text="one", k=1)
+    assert identifier == "a"
+    assert score == pytest.approx(1.0)
 
 
 def test_texts_need_a_collection_with_an_encoder(client: Client) -> None:
@@ -217,7 +219,7 @@ def test_metadata_changes_without_the_vector(notes: Client) -> None:
     found = notes.get("notes", ["a"], with_vectors=True)[0]
     assert found is not None
     assert (version, found.version, found.metadata) == (2, 2, {"m": 2})
-    np.testing.assert_array_equal(found.vector, vector_of("one"))  # type: ignore[arg-type]  # it was asked for
+    np.testing.assert_array_equal(found.vector, vector_of("one"))
     with pytest.raises(NotFoundError):
         notes.update_metadata("notes", "nobody", {})
     with pytest.raises(ConflictError):
@@ -263,7 +265,7 @@ def test_a_stream_acknowledges_each_batch_and_survives_a_bad_one(
     assert (replies[0].outcome.sequence, replies[2].outcome.sequence) == (1, 2)
     found = notes.get("notes", ["a"], with_vectors=True)[0]
     assert found is not None
-    np.testing.assert_array_equal(found.vector, vector_of("two"))  # type: ignore[arg-type]  # it was asked for
+    np.testing.assert_array_equal(found.vector, vector_of("two"))
 
 
 def test_filters_are_said_not_to_be_there(
@@ -271,7 +273,7 @@ def test_filters_are_said_not_to_be_there(
 ) -> None:
     wanted = filter_pb2.Filter(exists="n")
     pb = collection_service_pb2
-    calls = [
+    calls: list[Callable[[], object]] = [
         lambda: stub.ListRecords(pb.ListRecordsRequest(collection="notes", filter=wanted)),
         lambda: stub.CountRecords(pb.CountRecordsRequest(collection="notes", filter=wanted)),
         lambda: stub.DeleteRecords(pb.DeleteRecordsRequest(collection="notes", filter=wanted)),

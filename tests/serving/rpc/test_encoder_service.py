@@ -159,7 +159,7 @@ def test_a_bad_batch_of_a_stream_leaves_the_others_alone(channel: grpc.Channel) 
 
 def test_what_a_stream_sends_may_fail_on_the_client_s_side(client: Client) -> None:
     with pytest.raises(ValueError, match="texts or images only"):
-        list(client.embed_stream([["a"], ["a", b"IMG"]]))
+        list(client.embed_stream([["a"], []]))
 
 
 def test_other_calls_are_answered_while_an_encoder_blocks(

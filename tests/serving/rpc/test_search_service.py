@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Set
+from typing import Any
+
 import grpc
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from diptych.client.errors import InvalidArgumentError, NotFoundError, PreconditionError
 from diptych.client.sync import Client
 from diptych.client.types import StoredRecord
 from diptych.v1 import embedding_pb2, filter_pb2, search_service_pb2, search_service_pb2_grpc
+from models.bundle.encoder import Prepared
 from tests.serving.fake_encoders import FakeEncoder, vector_of
 
 TEXTS = [f"text {row}" for row in range(30)]
@@ -22,7 +27,7 @@ def notes(client: Client) -> Client:
     return client
 
 
-def expected(query: np.ndarray, *, k: int, without: set[int] = frozenset()) -> list[str]:  # type: ignore[type-arg, assignment]  # short for tests
+def expected(query: NDArray[Any], *, k: int, without: Set[int] = frozenset()) -> list[str]:
     scores = VECTORS @ (query / np.linalg.norm(query))
     return [IDS[row] for row in np.argsort(-scores, kind="stable") if row not in without][:k]
 
@@ -77,7 +82,7 @@ def test_queries_and_documents_are_embedded_for_their_purpose(
     seen: list[str] = []
     prepare = words.prepare
 
-    def note(item: str | bytes, **options: object):  # type: ignore[no-untyped-def]  # passes on
+    def note(item: str | bytes, **options: object) -> Prepared:
         seen.append(f"{options['purpose']}: {item!r}")
         return prepare(item, **options)  # type: ignore[arg-type]  # as they came
 
@@ -97,7 +102,7 @@ def test_a_threshold_cuts_what_is_further(notes: Client) -> None:
 def test_parts_come_along_as_parallel_arrays(notes: Client) -> None:
     found = notes.search("notes", text="text 7", k=3, with_vectors=True, with_metadata=True, with_sources=True)
     rows = [IDS.index(identifier) for identifier in found.ids]
-    np.testing.assert_array_equal(found.vectors, VECTORS[rows])  # type: ignore[arg-type]  # they were asked for
+    np.testing.assert_array_equal(found.vectors, VECTORS[rows])
     assert found.metadata == [{"row": row} for row in rows]
     assert found.sources == [TEXTS[row].encode() for row in rows]
     bare = notes.search("notes", text="text 7", k=3)
@@ -134,7 +139,7 @@ def test_a_bad_query_of_a_batch_is_its_own_error(notes: Client) -> None:
     ("vector", "message"),
     [(np.zeros(8), "zero"), (np.full(8, np.nan), "NaN"), (np.ones(3), "8 dimensions, this one has shape")],
 )
-def test_a_vector_that_cannot_be_compared_is_refused(notes: Client, vector: np.ndarray, message: str) -> None:  # type: ignore[type-arg]  # short for tests
+def test_a_vector_that_cannot_be_compared_is_refused(notes: Client, vector: NDArray[Any], message: str) -> None:
     with pytest.raises(InvalidArgumentError, match=message):
         notes.search("notes", vector=vector, space="space-of-words")
 

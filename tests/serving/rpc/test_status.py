@@ -68,7 +68,7 @@ def test_only_a_full_queue_says_when_to_come_back() -> None:
     assert status.details[1].Unpack(retry)
     assert retry.retry_delay.ToMilliseconds() == 250
     others = [make(cls) for cls in every_error() if not issubclass(cls, errors.Overloaded)]
-    assert not any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for e in others for detail in status_of(e).details)
+    assert not any(detail.Unpack(retry) for error in others for detail in status_of(error).details)
 
 
 def test_what_is_not_ours_says_nothing_but_goes_to_the_log(caplog: pytest.LogCaptureFixture) -> None:

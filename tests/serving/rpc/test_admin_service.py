@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import grpc
+import pytest
+from google.protobuf import descriptor_pool
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc import error_details_pb2
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from grpc_status import rpc_status
+
+from diptych.client.sync import Client
+from serving.config import MAX_MESSAGE_BYTES
+from tests.serving.running_server import RunningServer
+
+
+def call_blindly(channel: grpc.Channel, method: Any) -> object:
+    """Calls a method by its descriptor with an empty request."""
+    request_type, reply_type = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+    kinds: dict[tuple[bool, bool], Callable[..., Any]] = {
+        (False, False): channel.unary_unary,
+        (False, True): channel.unary_stream,
+        (True, False): channel.stream_unary,
+        (True, True): channel.stream_stream,
+    }
+    make = kinds[method.client_streaming, method.server_streaming]
+    path = f"/{method.containing_service.full_name}/{method.name}"
+    call = make(path, request_serializer=request_type.SerializeToString, response_deserializer=reply_type.FromString)
+    reply = call(iter([request_type()]) if method.client_streaming else request_type(), timeout=10)
+    return list(reply) if method.server_streaming else reply
+
+
+EXPECTED_CODES = {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
+"""An empty request is refused for what it lacks, never for want of the method."""
+
+
+def code_of_empty_call(channel: grpc.Channel, method: Any) -> grpc.StatusCode:
+    try:
+        call_blindly(channel, method)
+    except grpc.RpcError as error:
+        code: grpc.StatusCode = error.code()
+        return code
+    return grpc.StatusCode.OK
+
+
+def test_the_server_says_what_it_is_and_allows(client: Client) -> None:
+    information = client.server()
+    assert information.version == __import__("diptych").__version__
+    assert information.limits["max_message_bytes"] == MAX_MESSAGE_BYTES
+    assert information.limits["max_k"] == 10_000
+
+
+def test_what_is_listed_as_unimplemented_is_and_says_so(client: Client, channel: grpc.Channel) -> None:
+    listed = client.server().unimplemented_methods
+    assert len(listed) == 13
+    pool = descriptor_pool.Default()
+    for name in listed:
+        with pytest.raises(grpc.RpcError, match=f"{name} is not offered by this server yet") as caught:
+            call_blindly(channel, pool.FindMethodByName(name))
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        status = rpc_status.from_call(cast(grpc.Call, caught.value))
+        info = error_details_pb2.ErrorInfo()
+        assert status.details[0].Unpack(info)
+        assert (info.reason, info.metadata["method"]) == ("UNSUPPORTED", name)
+
+
+def test_every_other_method_is_implemented(client: Client, channel: grpc.Channel) -> None:
+    listed = set(client.server().unimplemented_methods)
+    pool = descriptor_pool.Default()
+    for service in ("EncoderService", "CollectionService", "SearchService", "AdminService"):
+        for method in pool.FindServiceByName(f"diptych.v1.{service}").methods:
+            if method.full_name in listed:
+                continue
+            assert code_of_empty_call(channel, method) in EXPECTED_CODES, method.full_name
+
+
+def test_reflection_tells_of_every_service(channel: grpc.Channel) -> None:
+    database = ProtoReflectionDescriptorDatabase(channel)
+    assert set(database.get_services()) == {
+        "diptych.v1.AdminService",
+        "diptych.v1.CollectionService",
+        "diptych.v1.EncoderService",
+        "diptych.v1.JobService",
+        "diptych.v1.SearchService",
+        "diptych.v1.SnapshotService",
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    pool = descriptor_pool.DescriptorPool(database)
+    assert pool.FindMessageTypeByName("diptych.v1.Tensor").fields_by_name["row_scales"].number == 5
+
+
+def test_a_message_over_the_limit_is_refused(server: RunningServer) -> None:
+    with grpc.insecure_channel(server.address, options=[("grpc.max_send_message_length", -1)]) as channel:
+        call: Any = channel.unary_unary("/diptych.v1.EncoderService/Embed")
+        with pytest.raises(grpc.RpcError) as caught:
+            call(b"\0" * (MAX_MESSAGE_BYTES + 1), timeout=30)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_defect_says_nothing_but_internal(
+    server: RunningServer, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(server.server._pool, "resolve", broken)
+    with pytest.raises(Exception, match="the server failed; its log has the cause") as caught:
+        client.embed(["a"])
+    assert (getattr(caught.value, "code", ""), getattr(caught.value, "reason", "")) == ("INTERNAL", "INTERNAL")
