@@ -172,8 +172,7 @@ class RecordReader:
 
     def _give_back(self, connection: apsw.Connection) -> None:
         connection.execute("ROLLBACK")
-        unfinished = connection.txn_state() != apsw.SQLITE_TXN_NONE
-        if unfinished or self._closed or len(self._idle) >= _IDLE_CONNECTIONS:
+        if self._closed or len(self._idle) >= _IDLE_CONNECTIONS:
             connection.close(True)
             return
         self._idle.append(connection)

@@ -83,7 +83,8 @@ def digest_writes(writes: Iterable[PreparedWrite], *, errors: Iterable[int], all
     state = hashlib.blake2b(b"upsert" + bytes([allow_partial]) + repr(sorted(errors)).encode(), digest_size=16)
     for write in writes:
         version = -1 if write.if_version is None else write.if_version
-        parts = (write.id, write.vector.tobytes(), write.metadata, write.fingerprint, write.source_type)
+        content = b"origin" + write.origin if write.origin else write.vector.tobytes()
+        parts = (write.id, content, write.metadata, write.fingerprint, write.source_type)
         for part in (*parts, write.source or b""):
             state.update(struct.pack("<Q", len(part)))
             state.update(part)

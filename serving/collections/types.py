@@ -105,6 +105,9 @@ class RecordWrite:
     """MIME type of `source`."""
     fingerprint: str = ""
     """Artefact that made the vector; empty for vectors the caller brought."""
+    origin: bytes = b""
+    """What the vector was computed from, where the caller did not bring it. A repeated request is recognised by this,
+    since the last bits of a computed vector depend on the batch it was computed in."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

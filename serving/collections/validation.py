@@ -36,6 +36,7 @@ class PreparedWrite:
     """Its place in the caller's batch."""
     id: bytes
     vector: NDArray[np.float32]
+    origin: bytes
     metadata: bytes
     fingerprint: bytes
     if_version: int | None
@@ -180,6 +181,7 @@ def _prepare(spec: CollectionSpec, index: int, write: RecordWrite, vector: NDArr
         index=index,
         id=write.id.encode("utf-8"),
         vector=vector,
+        origin=write.origin,
         metadata=encode_metadata(write.metadata).encode("utf-8"),
         fingerprint=fingerprint,
         if_version=write.if_version,

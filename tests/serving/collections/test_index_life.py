@@ -62,6 +62,16 @@ def test_a_collection_told_to_be_exact_never_builds(make_collection: Make) -> No
     assert (collection.info().index_kind, collection.info().indexed_count) == (IndexKind.EXACT, 0)
 
 
+def test_records_overwritten_again_and_again_do_not_fill_the_memory(make_collection: Make) -> None:
+    collection = make_collection(index=IndexKind.EXACT)
+    for turn in range(30):
+        fill(collection, matrix(200, seed=turn))
+    assert collection._index._live.tail_row_count <= 200 + 1_024 + 200
+    assert (collection.count(), collection.info().sequence) == (200, 6_000)
+    (hits,) = collection.search(matrix(200, seed=29)[:1], space=SPACE, k=1)
+    assert (list(hits.ids), hits.versions.tolist()) == (["r0"], [5_801])
+
+
 def test_a_long_tail_is_folded_into_a_new_base_and_the_old_one_removed(make_collection: Make, tmp_path: Path) -> None:
     collection = make_collection()
     fill(collection, matrix(300))

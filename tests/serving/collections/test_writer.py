@@ -8,7 +8,7 @@ import pytest
 
 from serving.collections.collection import Collection
 from serving.collections.index.live import LiveIndex
-from serving.collections.transaction import IndexChanges, RecordTransaction
+from serving.collections.transaction import IndexChanges, RecordTransaction, StoredVersion
 from serving.collections.types import RecordWrite
 from serving.errors import Draining, ServingError, Unavailable
 
@@ -80,8 +80,7 @@ def test_one_failing_batch_of_a_group_does_not_touch_the_others(notes: Collectio
 
 def test_an_unforeseen_error_in_one_write_reaches_its_caller_only(notes: Collection, write: Write) -> None:
     def broken(transaction: RecordTransaction) -> None:
-        transaction.sequence += 5
-        transaction.connection.execute("DELETE FROM records")
+        transaction.remove([StoredVersion(key=1, version=1)])
         raise KeyError("a bug")
 
     notes.upsert([write("a")], space=SPACE)
@@ -89,6 +88,7 @@ def test_an_unforeseen_error_in_one_write_reaches_its_caller_only(notes: Collect
         notes._writer.submit(broken)
     assert notes.upsert([write("b")], space=SPACE).sequence == 2
     assert notes.get(["a"])[0] is not None
+    assert sorted(notes.search(np.ones((1, 8), np.float32), space=SPACE, k=5)[0].ids) == ["a", "b"]
 
 
 def test_if_the_writer_dies_nobody_hangs_and_no_search_misses_a_record(

@@ -143,6 +143,8 @@ def test_sources_are_kept_replaced_and_deleted_with_their_record(
     (again,) = notes.get(["a"])
     assert again is not None
     assert again.source is None
+    with notes._reader.snapshot() as connection:
+        assert connection.execute("SELECT count(*) FROM sources").fetchone() == (0,)
 
 
 def test_a_collection_that_keeps_no_sources_drops_them(notes: Collection, write: Write) -> None:

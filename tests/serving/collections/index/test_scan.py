@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from serving.collections.index.rows import PackedIds, Rows
-from serving.collections.index.scan import scan_candidates
+from serving.collections.index.scan import _Shortlist, scan_candidates
 from serving.collections.index.scoring import approximate_scores, exact_scores, rounding_error
 from serving.collections.types import Metric
 
@@ -63,6 +63,14 @@ def test_all_of_a_tie_are_candidates() -> None:
     vectors = np.tile(normal(1, 8, 0), (10_000, 1))
     (found,) = scan_candidates(vectors[:1], [rows(vectors)], 3, Metric.COSINE)
     assert len(found) == 10_000
+
+
+def test_a_row_that_rounding_may_have_put_behind_stays_a_candidate() -> None:
+    # Within an error of 1, scores of 10 and 8.5 may stand for 9 and 9.5; those of 10 and 7.5 may not.
+    shortlist = _Shortlist(query_count=1, k=1)
+    shortlist.add(np.array([[10, 8.5, 7.5]], dtype=np.float32), np.array([1.0]), offset=0)
+    shortlist.add(np.array([[8.5, 7.5]], dtype=np.float32), np.array([1.0]), offset=3)
+    assert [rows.tolist() for rows in shortlist.of_each_query()] == [[0, 1, 3]]
 
 
 def test_nothing_to_scan_gives_no_candidates() -> None:

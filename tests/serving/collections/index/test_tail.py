@@ -47,8 +47,9 @@ def test_a_snapshot_stays_as_it_was_whatever_comes_later() -> None:
     before = tail.snapshot()[0]
     tail.kill(2)
     middle = tail.snapshot()[0]
-    add(tail, range(6, 400))
     tail.kill(3)
+    add(tail, range(6, 400))
+    tail.kill(4)
     assert (before.keys.tolist(), before.alive) == ([1, 2, 3, 4, 5], None)
     assert middle.alive is not None
     assert middle.alive.tolist() == [True, False, True, True, True]
