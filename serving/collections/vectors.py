@@ -120,7 +120,7 @@ def _dimension_error(spec: CollectionSpec, shape: tuple[int, ...]) -> DimensionM
 def _norms(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
     # float64: a float32 sum of squares over- and underflows well inside the range of float32.
     with np.errstate(invalid="ignore", over="ignore"):
-        norms: NDArray[np.float64] = np.sqrt(np.einsum("nd,nd->n", matrix, matrix, dtype=np.float64))
+        norms: NDArray[np.float64] = np.sqrt(np.einsum("rd,rd->r", matrix, matrix, dtype=np.float64))
     return norms
 
 

@@ -37,7 +37,7 @@ class _Block:
         self._make_room(end)
         new = slice(self.count, end)
         self.vectors[new] = [item.vector for item in added]
-        self.sq_norms[new] = np.einsum("nd,nd->n", self.vectors[new], self.vectors[new], dtype=np.float64)
+        self.sq_norms[new] = np.einsum("rd,rd->r", self.vectors[new], self.vectors[new], dtype=np.float64)
         self.keys[new] = self.versions[new] = [item.key for item in added]
         self.ids += [item.id for item in added]
         self.count = end

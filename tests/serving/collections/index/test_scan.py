@@ -14,7 +14,7 @@ def rows(vectors: NDArray[np.float32], alive: NDArray[np.bool_] | None = None) -
     keys = np.arange(len(vectors))
     return Rows(
         vectors=vectors,
-        sq_norms=np.einsum("nd,nd->n", vectors, vectors),
+        sq_norms=np.einsum("rd,rd->r", vectors, vectors),
         keys=keys,
         versions=keys,
         ids=PackedIds(np.empty(0, dtype=np.uint8), np.zeros(len(vectors), dtype=np.int64)),
