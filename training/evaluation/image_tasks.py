@@ -66,11 +66,14 @@ def measure_linear_probe(images: HeldOutImages, config: ImageTaskConfig) -> list
         The accuracy.
 
     Raises:
-        TaskUnavailableError: One side has no labels.
+        TaskUnavailableError: One side has no labels, or the training images are too few or of one class.
     """
     queries, bank, labels = _labelled(images, "linear-probe")
     bank_labels = labels[images.bank_indices[bank]]
-    result = fit_linear_probe(images.bank_vectors[bank], bank_labels, images.vectors[queries], config.probe)
+    try:
+        result = fit_linear_probe(images.bank_vectors[bank], bank_labels, images.vectors[queries], config.probe)
+    except ValueError as error:
+        raise TaskUnavailableError(f"linear-probe: {error}") from error
     right = result.predictions == labels[images.indices[queries]]
     return [_accuracy("linear-probe", right, {}, len(bank))]
 
