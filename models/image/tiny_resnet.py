@@ -9,21 +9,27 @@ from torch import Tensor, nn
 __all__ = ["TINY_STAGES", "TINY_STEM_WIDTH", "TinyResNet"]
 
 TINY_STEM_WIDTH = 32
-"""Channels after the stem."""
+"""Channels after the stem, which halves the side: what a CPU spends most time on is large, thin layers."""
 
-TINY_STAGES = (64, 128, 256)
-"""Channels of each stage; each is one residual block and halves the side."""
+TINY_STAGES = (32, 64, 128, 256)
+"""Channels of each stage, one residual block each; every stage but the first halves the side."""
 
 
 class TinyResNet(nn.Module):
-    """A 3 by 3 stem and one basic block a stage, as in ResNet (arXiv:1512.03385), averaged over the image."""
+    """A 3 by 3 stem of stride 2 and one basic block a stage, as in ResNet (arXiv:1512.03385), averaged over the image.
+
+    Chosen among shapes of equal training time on a CPU by cross-vendor retrieval on drawings of the training split.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.width = TINY_STAGES[-1]
-        self.stem = nn.Sequential(*_convolution(3, TINY_STEM_WIDTH, stride=1), nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(*_convolution(3, TINY_STEM_WIDTH, stride=2), nn.ReLU(inplace=True))
         inputs = (TINY_STEM_WIDTH, *TINY_STAGES)
-        self.stages = nn.ModuleList(_Block(before, after) for before, after in zip(inputs, TINY_STAGES, strict=False))
+        self.stages = nn.ModuleList(
+            _Block(before, after, stride=1 if position == 0 else 2)
+            for position, (before, after) in enumerate(zip(inputs, TINY_STAGES, strict=False))
+        )
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -44,18 +50,24 @@ class TinyResNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """A basic residual block that halves the side."""
+    """A basic residual block; the shortcut is a convolution where the shape changes."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
         super().__init__()
         self.main = nn.Sequential(
-            *_convolution(inputs, outputs, stride=2), nn.ReLU(inplace=True), *_convolution(outputs, outputs, stride=1)
+            *_convolution(inputs, outputs, stride=stride),
+            nn.ReLU(inplace=True),
+            *_convolution(outputs, outputs, stride=1),
         )
-        self.shortcut = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(inputs, outputs, 1, bias=False))
+        self.shortcut = (
+            nn.Identity()
+            if stride == 1 and inputs == outputs
+            else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        )
         self.activation = nn.ReLU(inplace=True)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Returns `[n, outputs, h / 2, w / 2]`, rounded up, of features `[n, inputs, h, w]`."""
+        """Returns `[n, outputs, h / stride, w / stride]`, rounded up, of features `[n, inputs, h, w]`."""
         return cast(Tensor, self.activation(self.main(features) + self.shortcut(features)))
 
 
