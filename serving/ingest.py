@@ -169,6 +169,7 @@ def _write(draft: RecordDraft, spec: CollectionSpec, index: int, embedded: _Embe
         source=source if spec.retain_source else None,
         source_type=_source_type(content) if spec.retain_source else "",
         fingerprint=embedded.encoder.fingerprint if embedded.encoder else "",
+        origin=source,
     )
 
 

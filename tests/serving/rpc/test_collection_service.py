@@ -17,7 +17,7 @@ from diptych.client.errors import (
 from diptych.client.sync import Client
 from diptych.client.types import GeoPoint, MetadataValue
 from diptych.v1 import collection_service_pb2, collection_service_pb2_grpc, embedding_pb2, filter_pb2, tensor_pb2
-from tests.serving.fake_encoders import vector_of
+from tests.serving.fake_encoders import FakeEncoder, vector_of
 
 SPACE = "space-of-words"
 
@@ -202,6 +202,24 @@ def test_a_repeated_request_is_done_once(
     first, second = stub.UpsertRecords(request), stub.UpsertRecords(request)
     assert list(first.versions) == list(second.versions) == [1]
     assert notes.collection("notes").sequence == 1
+
+
+def test_a_repeated_request_is_recognised_by_its_text_though_its_vector_came_out_otherwise(
+    stub: collection_service_pb2_grpc.CollectionServiceStub,
+    notes: Client,
+    words: FakeEncoder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    request = collection_service_pb2.UpsertRecordsRequest(collection="notes", request_id="once")
+    request.records.add(id="a", input=embedding_pb2.Input(text="one"))
+    first = stub.UpsertRecords(request)
+    run = words.run
+    # A graph's last bits depend on what else is in the batch.
+    monkeypatch.setattr(words, "run", lambda batch: np.nextafter(run(batch), np.float32(1)))
+    assert list(stub.UpsertRecords(request).versions) == list(first.versions)
+    request.records[0].input.text = "two"
+    with pytest.raises(grpc.RpcError, match="already used for another write"):
+        stub.UpsertRecords(request)
 
 
 def test_a_version_that_does_not_hold_is_a_conflict(notes: Client) -> None:
