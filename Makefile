@@ -52,7 +52,8 @@ imports: $(INSTALLED)  ## who may import whom
 	$(BIN)/lint-imports
 
 protos: $(INSTALLED)  ## lint and breaking changes of the wire, generated code up to date
-	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format --diff --exit-code && ../$(BIN)/buf breaking --against baseline.binpb
+	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format --diff --exit-code
+	cd protos && ../$(BIN)/buf build -o - | ../$(BIN)/buf breaking - --against baseline.binpb
 	$(BIN)/python protos/generate.py --check
 
 protos-write: $(INSTALLED)  ## generate the wire types from the protos

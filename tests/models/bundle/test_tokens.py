@@ -33,7 +33,7 @@ def test_an_over_long_text_loses_its_end_and_keeps_its_frame(tokenizer: Tokenize
     assert text.truncated
 
 
-def test_truncation_equals_the_librarys_own() -> None:
+def test_truncation_equals_that_of_the_library() -> None:
     inner = make_tokenizer()
     text = "a dog sat on the mat by the door"
     for limit in range(3, 12):

@@ -76,7 +76,7 @@ def test_a_plain_directory_is_pooled_by_the_mean_and_limited_by_its_positions(tm
     assert (config.width, config.layers, config.heads, config.vocab_size) == (16, 2, 2, 40)
 
 
-def test_the_token_limit_is_the_directorys(tmp_path: Path) -> None:
+def test_the_token_limit_is_that_of_the_directory(tmp_path: Path) -> None:
     _, config = load_pretrained_text(write_directory(tmp_path, make_model(), pooling=MEAN, max_tokens=11))
 
     assert config.max_tokens == 11
