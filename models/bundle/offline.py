@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -26,8 +27,8 @@ class OfflineConfig:
 
     precision: str = "fp32"
     """Which graph: `fp32` or `int8`."""
-    threads: int = 1
-    """Threads of one call of the graph, at least 1."""
+    threads: int = 0
+    """Threads of one call of the graph; 0: as many as this process may use cores."""
     kind: Modality | None = None
     """Which encoder of a bundle that has two; None: the only one."""
     purpose: Purpose = Purpose.DOCUMENT
@@ -91,7 +92,8 @@ def embed_offline(
         ValueError: The bundle has no encoder of that kind, or there is no input at all.
     """
     used = config or OfflineConfig()
-    encoder = _choose(load_bundle(bundle_path, precision=used.precision, threads=used.threads).encoders, used.kind)
+    threads = used.threads or len(os.sched_getaffinity(0))
+    encoder = _choose(load_bundle(bundle_path, precision=used.precision, threads=threads).encoders, used.kind)
     ids: list[str] = []
     parts: list[NDArray[np.float32]] = []
     errors: dict[int, str] = {}

@@ -249,7 +249,9 @@ def test_a_query_prompt_changed_under_a_fitting_seal_is_refused(text_bundle: Pat
     assert "fingerprint of its fp32 graph is" in refusal(text_bundle)
 
 
-@pytest.mark.parametrize("path", ["../secret", "/etc/hostname", "C:\\x", "a/../../b", "a//b", "./a", "diptych.json"])
+@pytest.mark.parametrize(
+    "path", ["../secret", "/etc/hostname", "C:\\x", "C:x", "a/../../b", "a//b", "./a", "diptych.json"]
+)
 def test_a_path_that_leaves_the_folder_is_refused(text_bundle: Path, path: str) -> None:
     values = json.loads((text_bundle / "diptych.json").read_text())
     edit_manifest(text_bundle, files={**values["files"], path: {"sha256": "0", "size_bytes": 1}})
