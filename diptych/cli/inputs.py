@@ -72,11 +72,14 @@ def _lines(lines: Iterable[str], name: str) -> Iterator[RecordInput]:
 def _objects(lines: Iterable[str], path: Path) -> Iterator[RecordInput]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
-            place = f"{path}:{number}"
-            yield _object(json.loads(line), path, place)
+            yield _object(line, path, f"{path}:{number}")
 
 
-def _object(value: Any, path: Path, place: str) -> RecordInput:
+def _object(line: str, path: Path, place: str) -> RecordInput:
+    try:
+        value = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{place}: the line is no JSON: {error}") from None
     if isinstance(value, str):
         return RecordInput(id=place, content=value)
     if not isinstance(value, dict):
