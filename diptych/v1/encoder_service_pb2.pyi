@@ -74,7 +74,7 @@ class Encoder(_message.Message):
     IMAGE_SIZE_PX_FIELD_NUMBER: _builtins.int
     TRUNCATABLE_DIMENSIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The name it is called by; `^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`."""
+    """The name it is called by: 1 to 63 lower-case letters, digits, dots, underscores and hyphens."""
     state: Global___EncoderState.ValueType
     """Where it stands."""
     state_message: _builtins.str
