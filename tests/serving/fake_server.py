@@ -1,4 +1,4 @@
-"""A server process over a fake encoder: `python -m tests.serving.fake_server FOLDER GATE`.
+"""A server process over a fake encoder: `python -m tests.serving.fake_server FOLDER GATE DRAIN_TIMEOUT_S`.
 
 The encoder waits until the file GATE is there. The address is printed on stdout.
 """
@@ -35,11 +35,11 @@ class GatedEncoder(FakeEncoder):
         return super().run(batch)
 
 
-def main(folder: Path, gate: Path) -> int:
+def main(folder: Path, gate: Path, drain_timeout_s: float) -> int:
     bundles = folder / "bundles"
     if not bundles.exists():
         write_bundle(bundles, "words")
-    config = ServerConfig(bundles=bundles, data=folder / "data", port=0)
+    config = ServerConfig(bundles=bundles, data=folder / "data", port=0, drain_timeout_s=drain_timeout_s)
 
     def make_server(config: ServerConfig) -> Server:
         loader = FakeLoader(GatedEncoder("words", gate))
@@ -53,4 +53,4 @@ def main(folder: Path, gate: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3])))

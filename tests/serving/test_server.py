@@ -18,7 +18,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from diptych.client.calls import RetryPolicy
-from diptych.client.errors import UnavailableError
+from diptych.client.errors import ClientError, UnavailableError
 from diptych.client.sync import Client
 from diptych.v1 import embedding_pb2, encoder_service_pb2, encoder_service_pb2_grpc
 from serving.config import ServerConfig
@@ -38,9 +38,11 @@ def wait_for(path: Path) -> None:
 
 
 @contextmanager
-def server_process(folder: Path, gate: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def server_process(
+    folder: Path, gate: Path, *, drain_timeout_s: float = 30.0
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server in a process of its own, once it is ready."""
-    command = [sys.executable, "-m", "tests.serving.fake_server", str(folder), str(gate)]
+    command = [sys.executable, "-m", "tests.serving.fake_server", str(folder), str(gate), str(drain_timeout_s)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -71,6 +73,20 @@ def test_sigterm_finishes_what_was_accepted_and_exits_0(tmp_path: Path) -> None:
         [(identifier, score)] = client.search("notes", text="one")
         assert identifier == "a"
         assert score == pytest.approx(1.0)
+
+
+def test_a_process_that_cannot_finish_in_time_exits_1_all_the_same(tmp_path: Path) -> None:
+    never = tmp_path / "gate"
+    with (
+        server_process(tmp_path, never, drain_timeout_s=0.2) as (process, address),
+        Client(address, retries=ONCE) as client,
+        ThreadPoolExecutor(1) as caller,
+    ):
+        stuck = caller.submit(client.embed, ["one"])
+        wait_for(tmp_path / "running")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 1
+        assert isinstance(stuck.exception(30), ClientError)
 
 
 def test_a_drain_ends_open_streams_once_what_they_sent_is_answered(tmp_path: Path) -> None:

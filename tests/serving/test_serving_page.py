@@ -1,0 +1,86 @@
+"""docs/serving.md is what an operator goes by: what it says of reasons, methods, limits and metrics is so."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from serving.config import ServerConfig
+from serving.encoders.config import RuntimeConfig
+from serving.errors import ServingError
+from serving.rpc.assembly import service_names
+from serving.rpc.limits import published_limits
+from serving.rpc.metrics import CallMetrics
+from serving.rpc.status import status_code
+from serving.rpc.unimplemented import UNIMPLEMENTED_METHODS
+
+PAGE = (Path(__file__).parents[2] / "docs/serving.md").read_text()
+
+
+def rows_of(heading: str) -> list[list[str]]:
+    section = PAGE.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[1:]]
+
+
+def every_error() -> list[type[ServingError]]:
+    found = [ServingError]
+    for cls in found:
+        found.extend(cls.__subclasses__())
+    return found[1:]
+
+
+def test_each_reason_stands_beside_its_status() -> None:
+    table = {row[0]: row[1] for row in rows_of("Errors")}
+    for cls in every_error():
+        code = status_code(cls.__new__(cls)).name
+        assert f"`{cls.reason}`" in table[code], cls
+
+
+def test_each_method_that_is_not_offered_is_listed() -> None:
+    section = PAGE.split("### Not offered yet", 1)[1].split("\n## ", 1)[0]
+    for name in UNIMPLEMENTED_METHODS:
+        assert f"`{name.rsplit('.', 1)[1]}`" in section.replace("AdminService.", ""), name
+
+
+def test_each_service_is_named_with_its_health() -> None:
+    health = " ".join(row[0] for row in rows_of("Health"))
+    for name in service_names().values():
+        assert f"`{name}`" in health
+
+
+def test_the_limits_are_the_published_ones() -> None:
+    shown = [row[1] for row in rows_of("Limits")]
+    limits = published_limits()
+    assert shown == [
+        f"{limits.max_message_bytes // 2**20} MiB",
+        f"{limits.max_batch_size:,}",
+        f"{limits.max_query_count:,}",
+        f"{limits.max_k:,}",
+        f"{limits.max_example_count} each",
+        f"{limits.max_page_size:,}",
+        f"{limits.max_record_id_bytes} bytes",
+        f"{limits.max_dimension:,}",
+    ]
+
+
+def test_the_flags_have_the_defaults_that_are_shown() -> None:
+    config = ServerConfig()
+    defaults = {field.name: getattr(config, field.name) for field in fields(ServerConfig)}
+    defaults |= {field.name: getattr(config.runtime, field.name) for field in fields(RuntimeConfig)}
+    for flags, shown, _ in rows_of("Flags"):
+        names = [flag.strip("` ").removeprefix("--").replace("-", "_") for flag in flags.split(",")]
+        values = [value.strip("` ") for value in shown.split(",")]
+        for name, value in zip(names, values, strict=True):
+            default = defaults[name]
+            assert value == (
+                "none" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
+            )
+
+
+def test_the_metrics_have_the_names_that_are_shown() -> None:
+    registry: CollectorRegistry = CallMetrics().registry
+    ours = {metric.name for metric in registry.collect() if metric.name.startswith("diptych_")}
+    assert ours == {row[0].strip("`") for row in rows_of("Metrics") if "process" not in row[0]}
