@@ -23,9 +23,9 @@ class Export:
     ONNX Runtime must reproduce torch on golden inputs, alone and in padded batches; otherwise there is no bundle.
     """
 
-    source: Annotated[Path, tyro.conf.Positional]
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """A run folder of `diptych train`, or a Hugging Face / sentence-transformers directory."""
-    bundle: Annotated[Path, tyro.conf.Positional]
+    bundle: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="BUNDLE")]
     """The bundle to make; its last part is the encoder's name unless --name says otherwise."""
     precision: tuple[Literal["fp32", "int8"], ...] = ("fp32",)
     """Graphs to make; fp32 is always made."""
@@ -67,7 +67,7 @@ class Export:
 class Verify:
     """Checks a bundle on this machine: its files, its identity, and its golden inputs alone and in padded batches."""
 
-    bundle: Annotated[Path, tyro.conf.Positional]
+    bundle: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="BUNDLE")]
     """The bundle's folder."""
     threads: int = 1
     """Threads that one call of a graph uses."""
