@@ -62,6 +62,7 @@ class Drain:
 
         Args:
             method: Its full name.
+            _context: The call.
 
         Yields:
             Nothing.
