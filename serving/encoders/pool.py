@@ -251,7 +251,9 @@ class EncoderPool:
             raise ValueError(f"bundles folder '{self._bundles_dir}' does not exist; create it or name another")
         if (self._bundles_dir / "diptych.json").is_file():
             return [self._bundles_dir]
-        return sorted(path.parent for path in self._bundles_dir.glob("*/diptych.json"))
+        # A name that begins with a dot is a bundle that is still being written.
+        found = (path.parent for path in self._bundles_dir.glob("*/diptych.json"))
+        return sorted(folder for folder in found if not folder.name.startswith("."))
 
     def _add(self, encoder: Encoder, bundle_dir: Path) -> None:
         name = encoder.info.name

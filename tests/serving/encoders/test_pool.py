@@ -99,7 +99,7 @@ async def test_embeds_in_order_and_one_bad_item_costs_only_itself(start: Start, 
 
 
 async def test_a_refused_bundle_leaves_the_others_serving(start: Start, tmp_path: Path) -> None:
-    pool = await start(bundles(tmp_path, "damaged", "one", "text"))
+    pool = await start(bundles(tmp_path, ".text.partial", "damaged", "one", "text"))
     phases = {name: state.phase for name, state in pool.states().items()}
     assert phases == {"damaged": EncoderPhase.REFUSED, "text": EncoderPhase.SERVING}
     assert [info.name for info in pool.infos()] == ["text"]
