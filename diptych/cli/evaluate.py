@@ -61,9 +61,10 @@ class Evaluate:
         from training.evaluation.evaluate import describe_differences, evaluate_subject, open_data
         from training.evaluation.open_subject import open_floors, open_subject
         from training.evaluation.results import write_results
+        from training.evaluation.threads import limit_threads
 
         if self.threads is not None:
-            torch.set_num_threads(self.threads)
+            limit_threads(self.threads)
         if not self.subjects and not self.floors:
             raise ValueError("name at least one subject: a run folder, a bundle, or a floor such as raw-pixels")
         data, config = open_data(self.data), self._config()

@@ -1,0 +1,293 @@
+"""What the quality benchmarks share: packs, trained runs and measured cells that an interrupted run finds again.
+
+A cell is one subject's figures, kept with its values per query, so that subjects can be compared query by query
+whenever they were measured. A cell whose subject, data or settings have changed is measured anew.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import compress, count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from training.corpora.catalogue import fetch
+from training.corpora.image_pack import write_image_pack
+from training.corpora.publish import write_json
+from training.corpora.readers.packaged_images import IMAGE_READERS
+from training.corpora.readers.packaged_texts import TEXT_READERS
+from training.corpora.splits import SplitFractions
+from training.corpora.text_pack import write_text_pack
+from training.evaluation.bootstrap import BootstrapConfig
+from training.evaluation.compare import average_seeds
+from training.evaluation.environment import describe_environment
+from training.evaluation.evaluate import Evaluated, describe_differences, evaluate_subject
+from training.evaluation.measurement import Measurement, PerQuery
+from training.evaluation.open_subject import EvaluationData, open_subject
+from training.evaluation.report import markdown_table, rich_table
+from training.evaluation.results import Result, write_results
+from training.evaluation.suite import EvaluationConfig
+from training.evaluation.threads import limit_threads
+
+__all__ = ["Bench", "BenchOptions", "average_runs", "ensure_pack", "training_row"]
+
+_QUICK_SHARE = 12
+"""A quick pack holds one in this many items."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchOptions:
+    """Flags of every quality benchmark."""
+
+    out: Path = Path("build/benchmarks")
+    """Where packs, runs, cells and results are kept; a second call goes on from what is there."""
+    quick: bool = False
+    """A smoke run in about a minute: a twelfth of the data, a few steps. Its figures mean nothing."""
+    threads: int = 2
+    """CPU threads of training and evaluation."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """One training for each."""
+
+
+class Bench:
+    """One benchmark's folder, and what is done in it.
+
+    Args:
+        name: The benchmark's.
+        options: Flags.
+        config: How subjects are measured.
+    """
+
+    def __init__(self, name: str, options: BenchOptions, config: EvaluationConfig) -> None:
+        limit_threads(options.threads)
+        self.options = options
+        self.config = config
+        self.root = options.out / ("quick" if options.quick else "full")
+        self.folder = self.root / name
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._console = Console(stderr=True)
+        values = describe_environment() | {"seeds": str(options.seeds), "quick": str(options.quick)}
+        print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in values.items()), flush=True)
+
+    def train(self, kind: str, pack: Path, run: str, flags: Sequence[str]) -> Path:
+        """Trains by the `diptych` command in a process of its own, unless the same command has finished before.
+
+        Args:
+            kind: `text` or `image`.
+            pack: The data.
+            run: Name of the run's folder.
+            flags: What else the command is told.
+
+        Returns:
+            The run's folder; `training_row` tells what it cost.
+        """
+        folder, note = self.folder / run, self.folder / f"{run}.training.json"
+        words = ["train", kind, str(pack), str(folder), *flags, "--threads", str(self.options.threads)]
+        if _read(note).get("command") == words:
+            return folder
+        self._say(f"diptych {' '.join(words)}")
+        before = _child_seconds()
+        subprocess.run([sys.executable, "-m", "diptych.cli.main", *words, "--overwrite"], check=True)
+        write_json(note, {"command": words, "cpu_s": _child_seconds() - before})
+        return folder
+
+    def measure(self, subject: str, data: EvaluationData, *, name: str, seed: int = 0) -> Evaluated:
+        """Measures a subject, unless the same cell is there.
+
+        Args:
+            subject: As `diptych eval` names it.
+            data: What it is measured on.
+            name: What rows and the cell are called.
+            seed: Of an untrained subject's weights.
+
+        Returns:
+            Its figures.
+        """
+        opened = open_subject(subject, data, seed=seed, threads=self.options.threads)
+        described = {
+            "fingerprint": opened.info.fingerprint,
+            "data": data.fingerprint,
+            "config": repr(self.config),
+        }
+        cell = self.folder / f"{name.replace(' ', '-')}.cell.json"
+        stored = _read(cell)
+        if stored.get("described") == described:
+            return _decode(stored)
+        self._say(f"evaluate {name}")
+        found = evaluate_subject(opened, data, self.config)
+        renamed = Evaluated([_rename(row, name) for row in found.rows], found.measurements)
+        write_json(cell, {"described": described, **_encode(renamed)})
+        return renamed
+
+    def conclude(self, rows: Sequence[Result]) -> None:
+        """Prints the table, on a terminal as such, else as Markdown, and writes the rows.
+
+        Args:
+            rows: All that was found.
+        """
+        console = Console()
+        if console.is_terminal:
+            console.print(rich_table(rows))
+        else:
+            print(markdown_table(rows))
+        write_results(self.folder / "results.json", rows)
+        print(f"rows: {self.folder / 'results.json'}")
+
+    def differences(self, one: Evaluated, others: Sequence[Evaluated]) -> list[Result]:
+        """Compares a subject with others, query by query, and says whom it beats.
+
+        Args:
+            one: The subject.
+            others: Those it may beat.
+
+        Returns:
+            Rows of differences, with the paired bootstrap's 95 % interval.
+        """
+        return [row for other in others for row in describe_differences(one, other, self.config.bootstrap)]
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, highlight=False, soft_wrap=True)
+
+
+def ensure_pack(name: str, folder: Path, *, quick: bool, size_px: int | None = None, test: float = 0.1) -> Path:
+    """Packs a packaged set, unless the pack is there.
+
+    Args:
+        name: `wiki`, `emoji` or `fashion-mnist`.
+        folder: Where.
+        quick: Whether only a share of it is packed.
+        size_px: Side of the images; None for texts.
+        test: Share held out, where the publisher has not divided the set.
+
+    Returns:
+        The pack.
+    """
+    destination = folder / (name if size_px is None else f"{name}-{size_px}px")
+    if destination.exists():
+        return destination
+    fractions = SplitFractions(validation=0.05, test=test)
+    source = fetch(name)
+    # Three in a row are kept together: they are one concept's drawings by three vendors.
+    kept = (number // 3 % _QUICK_SHARE == 0 for number in count()) if quick else (True for _ in count())
+    if size_px is None:
+        write_text_pack(compress(TEXT_READERS[name](source), kept), destination, source=name, fractions=fractions)
+    else:
+        items = compress(IMAGE_READERS[name](source), kept)
+        write_image_pack(items, destination, size_px=size_px, source=name, root=source, fractions=fractions)
+    return destination
+
+
+def average_runs(runs: Sequence[Evaluated], *, name: str, config: BootstrapConfig) -> Evaluated:
+    """Averages runs that differ only in their seed, query by query.
+
+    Args:
+        runs: At least one.
+        name: What the rows are called.
+        config: How intervals are drawn.
+
+    Returns:
+        Their mean; its intervals are over queries.
+    """
+    rows, measurements = [], []
+    for group in zip(*(zip(run.measurements, run.rows, strict=True) for run in runs), strict=True):
+        measurement = average_seeds([member[0] for member in group])
+        row = _rename(group[0][1], f"{name}, mean of {len(runs)} seeds")
+        fingerprint = " + ".join(member[1].subject_fingerprint for member in group)
+        values = {
+            "subject_fingerprint": fingerprint,
+            "value": measurement.value,
+            "interval": measurement.interval(config),
+            "seed": None,
+        }
+        rows.append(Result.from_json({**row.to_json(), **values}))
+        measurements.append(measurement)
+    return Evaluated(rows, measurements)
+
+
+def training_row(run: Path, evaluated: Evaluated) -> Result:
+    """Says what a run's training cost, as a row beside its figures.
+
+    Args:
+        run: The run's folder, trained by `Bench.train`.
+        evaluated: Its figures.
+
+    Returns:
+        CPU minutes, summed over threads, imports included.
+    """
+    note = _read(run.parent / f"{run.name}.training.json")
+    row = evaluated.rows[0].to_json()
+    changed = {
+        "task": "training",
+        "metric": "cpu-minutes",
+        "layer": "",
+        "parameters": {},
+        "n_gallery": 0,
+        "n_query": 1,
+        "value": note["cpu_s"] / 60,
+        "interval": None,
+        "labels_used": 0,
+        "split": "train",
+    }
+    return Result.from_json({**row, **changed})
+
+
+def _rename(row: Result, name: str) -> Result:
+    return Result.from_json({**row.to_json(), "subject": name})
+
+
+def _encode(evaluated: Evaluated) -> dict[str, Any]:
+    cells = []
+    for row, measurement in zip(evaluated.rows, evaluated.measurements, strict=True):
+        outcome = measurement.outcome
+        per_query = None
+        if isinstance(outcome, PerQuery):
+            clusters = None if outcome.clusters is None else outcome.clusters.tolist()
+            per_query = {"values": outcome.values.tolist(), "clusters": clusters}
+        cells.append({"row": row.to_json(), "layer": measurement.layer, "per_query": per_query})
+    return {"cells": cells}
+
+
+def _decode(stored: Mapping[str, Any]) -> Evaluated:
+    rows = [Result.from_json(cell["row"]) for cell in stored["cells"]]
+    measurements = []
+    for row, cell in zip(rows, stored["cells"], strict=True):
+        outcome: PerQuery | float = row.value
+        if cell["per_query"] is not None:
+            clusters = cell["per_query"]["clusters"]
+            outcome = PerQuery(
+                np.array(cell["per_query"]["values"], dtype=np.float64),
+                None if clusters is None else np.array(clusters, dtype=np.int64),
+            )
+        measurements.append(
+            Measurement(
+                task=row.task,
+                metric=row.metric,
+                outcome=outcome,
+                parameters=row.parameters,
+                layer=cell["layer"],
+                n_gallery=row.n_gallery,
+                n_query=row.n_query,
+                labels_used=row.labels_used,
+            )
+        )
+    return Evaluated(rows, measurements)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return values
+
+
+def _child_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
