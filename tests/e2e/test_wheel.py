@@ -48,7 +48,7 @@ def test_the_base_has_the_client_and_the_command(wheel: Path, users_folder: Path
         assert refused.returncode == 1
         assert f"pip install 'diptych[{extra}]'" in refused.stderr
     # Another process must be there to answer; nothing is, and the client says so in one sentence.
-    alone = run(programs / "diptych", "collections", "list", "--address", "127.0.0.1:1", cwd=users_folder, check=False)
+    alone = run(programs / "diptych", "collections", "list", "--server", "127.0.0.1:1", cwd=users_folder, check=False)
     assert alone.returncode == 1
     assert alone.stderr.startswith("error: ")
     assert "Traceback" not in alone.stderr
@@ -66,10 +66,10 @@ def test_serving_serves(wheel: Path, users_folder: Path, tmp_path: Path) -> None
     )
     try:
         address = wait_for_address(users_folder / "address", server)
-        created = ["collections", "create", "notes", "--dimension", "4", "--address", address]
+        created = ["collections", "create", "notes", "--dimension", "4", "--server", address]
         run(programs / "diptych", *created, cwd=users_folder)
         assert (
-            "notes" in run(programs / "diptych", "collections", "list", "--address", address, cwd=users_folder).stdout
+            "notes" in run(programs / "diptych", "collections", "list", "--server", address, cwd=users_folder).stdout
         )
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0
