@@ -123,7 +123,7 @@ class LoopConfig:
     """Steps between two writes of last.ckpt; one is written at the end and at an interruption too."""
     evaluate_every_steps: int = 0
     """Steps between two measurements on the validation split; 0: ten in the whole run."""
-    collapse_threshold: float = 0.05
+    collapse_threshold: float = 0.02
     """The run is stopped where the spread of the projections falls below this (1 is healthy, 0 is collapsed) after a
     tenth of the steps; 0 never stops it."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,6 +56,7 @@ class ProjectionMonitor:
         self._threshold = threshold
         self._judged_from = max_steps // 10
         self._rows: Tensor | None = None
+        self._latest_count = 0
         self._low_count = 0
 
     def batches(self, rows: int) -> int:
@@ -77,17 +79,20 @@ class ProjectionMonitor:
         new = projections.detach().float().cpu()
         kept = new if self._rows is None else torch.cat([self._rows, new])
         self._rows = kept[-max(self._capacity, new.shape[1]) :]
+        self._latest_count = min(len(new), len(self._rows))
 
     def measure(self) -> dict[str, float]:
         """Measures the rows kept.
 
         Returns:
-            `spread` (1 healthy, 0 collapsed), `uniformity` (0 collapsed, lower is more spread) and, once there are at
-            least as many rows as dimensions, `rankme` (1 to d). Empty before the first batch.
+            `spread` of the latest batch (1 healthy, 0 collapsed), `uniformity` (0 collapsed, lower is more spread) and,
+            once there are at least as many rows as dimensions, `rankme` (1 to d). Empty before the first batch.
         """
         if self._rows is None or len(self._rows) < 2:
             return {}
-        found = {"spread": spread(self._rows), "uniformity": _uniformity(self._rows)}
+        # Of one batch: from step to step even a collapsed encoder's single vector moves.
+        latest = self._rows[-self._latest_count :]
+        found = {"spread": spread(latest), "uniformity": _uniformity(self._rows)}
         if len(self._rows) >= self._rows.shape[1]:
             found["rankme"] = _rankme(self._rows)
         return found
@@ -113,19 +118,19 @@ class ProjectionMonitor:
                 f"--warmup-steps, or check that the data are not all alike"
             )
 
-    def state_dict(self) -> dict[str, Tensor | int | None]:
-        """Returns the rows kept and the count of low measurements."""
-        return {"rows": self._rows, "low_count": self._low_count}
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the rows kept and the counts."""
+        return {"rows": self._rows, "latest_count": self._latest_count, "low_count": self._low_count}
 
-    def load_state_dict(self, state: Mapping[str, object]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores what `state_dict` gave.
 
         Args:
             state: The saved state.
         """
-        rows, low_count = state["rows"], state["low_count"]
-        self._rows = rows if isinstance(rows, Tensor) else None
-        self._low_count = low_count if isinstance(low_count, int) else 0
+        self._rows = state["rows"]
+        self._latest_count = state["latest_count"]
+        self._low_count = state["low_count"]
 
 
 def _uniformity(rows: Tensor) -> float:

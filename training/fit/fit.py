@@ -18,6 +18,7 @@ from training.config import SCHEMA_VERSION, FitConfig
 from training.config_json import encode
 from training.fit.atomic import publish
 from training.fit.callbacks import Measuring, Saving, Telling
+from training.fit.collapse import CollapseError, DivergenceError
 from training.fit.curves import draw_curves
 from training.fit.environment import describe_environment, thread_count
 from training.fit.evaluator import Evaluator
@@ -30,7 +31,7 @@ from training.fit.run_folder import RunFolder
 from training.fit.schedule import check_schedule
 from training.methods.base import Method
 
-__all__ = ["FitResult", "fit", "is_first_process", "train"]
+__all__ = ["FitResult", "Sitting", "fit", "is_first_process", "train"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,6 +46,24 @@ class FitResult:
     """Of this sitting."""
     metrics: Mapping[str, float]
     """Every figure's latest value."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sitting:
+    """What surrounds a training, from its start or resumption to its end."""
+
+    run: RunFolder
+    """The folder, begun."""
+    record: Mapping[str, Any]
+    """What `config.json` shall say; steps and environment are added."""
+    kept: nn.Module
+    """What `encoder.safetensors` shall hold."""
+    evaluator: Evaluator | None
+    """Measures held-out data."""
+    reporter: Reporter
+    """Is told how it goes."""
+    resume: bool
+    """Whether an unfinished run goes on."""
 
 
 def fit(
@@ -94,40 +113,25 @@ def fit(
         "run": {"fit": encode(config)},
         "data": {"fingerprint": None, "items": feed.item_count},
     }
-    return train(
-        method,
-        feed,
-        config,
-        run,
+    sitting = Sitting(
+        run=run,
         record=record,
+        kept=method.encoder,
         evaluator=evaluator,
         reporter=reporter or SilentReporter(),
         resume=resume,
     )
+    return train(method, feed, config, sitting)
 
 
-def train(
-    method: Method,
-    feed: Feed,
-    config: FitConfig,
-    run: RunFolder,
-    *,
-    record: Mapping[str, Any],
-    evaluator: Evaluator | None,
-    reporter: Reporter,
-    resume: bool,
-) -> FitResult:
+def train(method: Method, feed: Feed, config: FitConfig, sitting: Sitting) -> FitResult:
     """Trains in a folder that has been begun; what `fit`, `fit_text` and `fit_image` share.
 
     Args:
         method: As in `fit`.
         feed: As in `fit`.
         config: As in `fit`.
-        run: The folder, begun.
-        record: What `config.json` shall say; steps and environment are added.
-        evaluator: As in `fit`.
-        reporter: As in `fit`.
-        resume: As in `fit`.
+        sitting: The run's folder, and what surrounds the training.
 
     Returns:
         As `fit`.
@@ -135,27 +139,21 @@ def train(
     Raises:
         Interrupted: The user stopped the run.
     """
-    steps_per_epoch = feed.steps_per_epoch(config.device.devices)
-    max_steps = config.loop.steps(steps_per_epoch)
-    check_schedule(config.optimiser, max_steps)
-    recorded = run.read_config()["environment"]["threads"] if resume or not is_first_process() else None
-    threads = thread_count(config.device, recorded)
-    if is_first_process():
-        described = describe_environment(threads)
-        run.write_config(
-            {**record, "max_steps": max_steps, "steps_per_epoch": steps_per_epoch, "environment": described},
-            resume=resume,
-        )
+    run = sitting.run
+    max_steps, threads = _agree(feed, config, sitting)
     started = time.perf_counter()
     module = MethodModule(method.train(), feed, config, max_steps=max_steps)
     with compute_settings(config.device, threads), InterruptWatch() as watch:
-        interrupted_at = _run_trainer(module, run, watch, evaluator, reporter)
+        interrupted_at = _run_trainer(module, sitting, watch)
     if is_first_process():
-        _draw(run)
+        draw_curves(read_metrics(run.metrics), run.curves, title=run.path.name)
     if interrupted_at is not None:
-        raise Interrupted(f"stopped after step {interrupted_at} of {max_steps}; go on with --resume")
+        stopped = f"stopped after step {interrupted_at} of {max_steps}; go on with --resume"
+        if is_first_process():
+            sitting.reporter.note(stopped)
+        raise Interrupted(stopped)
     if is_first_process():
-        publish(run.encoder, lambda path: path.write_bytes(save(_served_tensors(method.encoder))))
+        publish(run.encoder, lambda path: path.write_bytes(save(_tensors(sitting.kept))))
     latest = {name: value for row in read_metrics(run.metrics) for name, value in row.items()}
     return FitResult(folder=run, steps=max_steps, seconds=time.perf_counter() - started, metrics=latest)
 
@@ -165,12 +163,25 @@ def is_first_process() -> bool:
     return getattr(rank_zero_only, "rank", None) in (None, 0)
 
 
-def _run_trainer(
-    module: MethodModule, run: RunFolder, watch: InterruptWatch, evaluator: Evaluator | None, reporter: Reporter
-) -> int | None:
+def _agree(feed: Feed, config: FitConfig, sitting: Sitting) -> tuple[int, int]:
+    """Settles the steps and threads of the run, and writes its configuration or compares it; returns both."""
+    steps_per_epoch = feed.steps_per_epoch(config.device.devices)
+    max_steps = config.loop.steps(steps_per_epoch)
+    check_schedule(config.optimiser, max_steps)
+    begun = sitting.resume or not is_first_process()
+    threads = thread_count(config.device, sitting.run.read_config()["environment"]["threads"] if begun else None)
+    if is_first_process():
+        lengths = {"max_steps": max_steps, "steps_per_epoch": steps_per_epoch}
+        record = {**sitting.record, **lengths, "environment": describe_environment(threads)}
+        sitting.run.write_config(record, resume=sitting.resume)
+    return max_steps, threads
+
+
+def _run_trainer(module: MethodModule, sitting: Sitting, watch: InterruptWatch) -> int | None:
     """Runs the loop; returns the steps done where the user stopped it."""
+    run = sitting.run
     saving = Saving(run.path, every_steps=module.config.loop.checkpoint_every_steps, watch=watch)
-    callbacks = [Telling(reporter), Measuring(run.path, module, evaluator), saving]
+    callbacks = [Telling(sitting.reporter), Measuring(run.path, module, sitting.evaluator), saving]
     checkpoint = run.checkpoint if run.checkpoint.is_file() else None
     with quiet():
         trainer = build_trainer(module.config, max_steps=module.max_steps, callbacks=[*callbacks])
@@ -179,12 +190,13 @@ def _run_trainer(
         except SystemExit as error:
             # Lightning turns a second Ctrl-C into an exit of its own.
             raise KeyboardInterrupt from error
+        except (CollapseError, DivergenceError):
+            if is_first_process():
+                raise
+            # One sentence on the screen is enough; the first process says it.
+            raise SystemExit(1) from None
     return saving.interrupted_at
 
 
-def _served_tensors(encoder: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
-
-
-def _draw(run: RunFolder) -> None:
-    draw_curves(read_metrics(run.metrics), run.curves, title=run.path.name)
+def _tensors(kept: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in kept.state_dict().items()}

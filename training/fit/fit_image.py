@@ -18,7 +18,7 @@ from training.corpora.image_pack import ImagePack
 from training.corpora.pack_source import pack_image_source
 from training.corpora.splits import Split
 from training.fit.evaluator import Evaluator
-from training.fit.fit import FitResult, is_first_process, train
+from training.fit.fit import FitResult, Sitting, is_first_process, train
 from training.fit.knn_evaluator import NeighbourEvaluator
 from training.fit.method_settings import method_config, require_method
 from training.fit.reporting import Reporter, SilentReporter
@@ -76,9 +76,15 @@ def fit_image(
         images_per_step=config.batch_size,
         labels=_labels(method, pack, config),
     )
-    record = _record(config, pack, preprocessing, settings)
-    evaluator = _evaluator(pack, encoder, preprocessing)
-    return train(method, feed, config.fit, run, record=record, evaluator=evaluator, reporter=reporter, resume=resume)
+    sitting = Sitting(
+        run=run,
+        record=_record(config, pack, preprocessing, settings),
+        kept=encoder,
+        evaluator=_evaluator(pack, encoder, preprocessing),
+        reporter=reporter,
+        resume=resume,
+    )
+    return train(method, feed, config.fit, sitting)
 
 
 def _open_pack(config: ImageRunConfig, run: RunFolder, reporter: Reporter) -> ImagePack:

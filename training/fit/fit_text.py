@@ -16,6 +16,7 @@ from models.text.build import build_text_encoder, load_pretrained_text
 from models.text.directory import read_text_directory
 from models.text.encoder import TextEncoder
 from models.text.served import ServedTextEncoder
+from training.batches.by_length import ByLength
 from training.batches.text_blocks import TextFeed
 from training.batches.text_corpus import tokenise_corpus
 from training.config import SCHEMA_VERSION, TextRunConfig
@@ -25,7 +26,7 @@ from training.corpora.splits import Split
 from training.corpora.text_pack import TextPack
 from training.fit.atomic import publish_text
 from training.fit.evaluator import Evaluator, NextSentenceEvaluator
-from training.fit.fit import FitResult, is_first_process, train
+from training.fit.fit import FitResult, Sitting, is_first_process, train
 from training.fit.method_settings import method_config, require_method
 from training.fit.reporting import Reporter, SilentReporter
 from training.fit.run_folder import RunFolder
@@ -71,10 +72,17 @@ def fit_text(
         shuffle_documents=config.shuffle_documents,
     )
     context = MethodContext(dataset_size=feed.item_count, batch_size=config.batch_size * config.fit.device.devices)
-    method: Method = entry.load()(towers, settings, context=context)
-    record = _record(config, pack, encoder, settings)
-    evaluator = _evaluator(pack, tokenizer, ServedTextEncoder(towers, normalize=encoder.normalize), encoder.max_tokens)
-    return train(method, feed, config.fit, run, record=record, evaluator=evaluator, reporter=reporter, resume=resume)
+    method: Method = entry.load()([ByLength(tower) for tower in towers], settings, context=context)
+    served = ServedTextEncoder(towers, normalize=encoder.normalize)
+    sitting = Sitting(
+        run=run,
+        record=_record(config, pack, encoder, settings),
+        kept=served.towers,
+        evaluator=_evaluator(pack, tokenizer, served, encoder.max_tokens),
+        reporter=reporter,
+        resume=resume,
+    )
+    return train(method, feed, config.fit, sitting)
 
 
 def _open_pack(data: Path, run: RunFolder) -> TextPack:
