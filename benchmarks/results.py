@@ -128,16 +128,17 @@ class Bench:
         return renamed
 
     def conclude(self, rows: Sequence[Result]) -> None:
-        """Prints the table, on a terminal as such, else as Markdown, and writes the rows.
+        """Prints the main rows, on a terminal as a table, else as Markdown, and writes all of them.
 
         Args:
             rows: All that was found.
         """
         console = Console()
+        main = [row for row in rows if _is_main(row)]
         if console.is_terminal:
-            console.print(rich_table(rows))
+            console.print(rich_table(main))
         else:
-            print(markdown_table(rows))
+            print(markdown_table(main))
         write_results(self.folder / "results.json", rows)
         print(f"rows: {self.folder / 'results.json'}")
 
@@ -237,6 +238,13 @@ def training_row(run: Path, evaluated: Evaluated) -> Result:
         "split": "train",
     }
     return Result.from_json({**row, **changed})
+
+
+def _is_main(row: Result) -> bool:
+    """Leaves out of the printed table what only repeats it in more detail."""
+    if row.metric.startswith(("recall@5", "recall@10", "alignment difference")):
+        return False
+    return " to " not in str(row.parameters.get("direction", ""))
 
 
 def _rename(row: Result, name: str) -> Result:

@@ -74,6 +74,8 @@ class Evaluate:
         rows = [row for evaluated in found for row in evaluated.rows]
         if self.differences:
             rows += [row for other in found[1:] for row in describe_differences(found[0], other, config.bootstrap)]
+        if not rows:
+            raise ValueError(f"none of the tasks {', '.join(self.tasks or ())} applies to {', '.join(self.subjects)}")
         self._print(rows)
         if self.json is not None:
             write_results(self.json, rows)

@@ -180,14 +180,15 @@ def measure_text_geometry(
         config: Makes no difference here.
 
     Returns:
-        Alignment, uniformity and, where there are at least as many sentences as dimensions, RankMe.
+        Alignment, uniformity and, where there are at least as many sentences as dimensions, RankMe; nothing of
+        TF-IDF's words.
 
     Raises:
-        TaskUnavailableError: The vectors are sparse words, or no two sentences are adjacent.
+        TaskUnavailableError: No two sentences are adjacent.
     """
     vectors = texts.sentence_vectors
     if not isinstance(vectors, np.ndarray):
-        raise TaskUnavailableError("geometry is of dense vectors; tf-idf has none")
+        return []  # words have no geometry to compare with an encoder's
     numbers = texts.document_numbers
     first = np.flatnonzero(numbers[:-1] == numbers[1:])
     if len(first) == 0:

@@ -66,6 +66,12 @@ def test_what_cannot_be_measured_is_said_in_one_line(
     assert printed.out == ""
 
 
+def test_tasks_that_no_subject_can_do_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_text_pack(tmp_path / "pack")
+    assert main(["eval", "tf-idf", "--data", str(tmp_path / "pack"), "--tasks", "geometry"]) == 1
+    assert "none of the tasks geometry applies to tf-idf" in capsys.readouterr().err
+
+
 def test_a_folder_that_is_no_pack_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["eval", "raw-pixels", "--data", str(tmp_path)]) == 1
     assert "is no pack" in capsys.readouterr().err
