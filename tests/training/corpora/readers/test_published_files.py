@@ -64,6 +64,7 @@ def test_labels_that_do_not_fit_are_refused(idx_folder: Path) -> None:
         (gzip.compress(b"\x00\x00\x0d\x01\x00\x00\x00\x00"), "is no IDX file of bytes"),
         (gzip.compress(b"hello")[:-6], "cannot be read"),
     ],
+    ids=["not gzip", "too short", "not bytes", "truncated"],  # gzip writes the time: no name for a test
 )
 def test_a_damaged_idx_file_is_named(tmp_path: Path, content: bytes, complaint: str) -> None:
     (tmp_path / "a.gz").write_bytes(content)
