@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
+import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -30,8 +33,6 @@ def users_folder(tmp_path: Path) -> Path:
 
 
 def test_the_wheel_ships_the_four_packages_and_no_tests(wheel: Path) -> None:
-    import zipfile
-
     tops = {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"diptych", "models", "serving", "training"}
 
@@ -56,37 +57,37 @@ def test_the_base_has_the_client_and_the_command(wheel: Path, users_folder: Path
 
 def test_serving_serves(wheel: Path, users_folder: Path, tmp_path: Path) -> None:
     programs = make_environment(tmp_path / "env", f"diptych[serving] @ {wheel.as_uri()}", options=PINS)
+    (users_folder / "bundles").mkdir()
     missing = run(programs / "python", "-I", "-c", "import torch", cwd=users_folder, check=False)
     assert missing.returncode != 0
-    server = subprocess.Popen(
-        [programs / "diptych", "serve", "--data", "data", "--port", "0", "--address-file", "address"],
-        cwd=users_folder,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        address = wait_for_address(users_folder / "address", server)
-        created = ["collections", "create", "notes", "--dimension", "4", "--server", address]
-        run(programs / "diptych", *created, cwd=users_folder)
-        assert (
-            "notes" in run(programs / "diptych", "collections", "list", "--server", address, cwd=users_folder).stdout
+    log = users_folder / "server.log"
+    with log.open("w") as lines:
+        server = subprocess.Popen(
+            [programs / "diptych", "serve", "--bundles", "bundles", "--data", "data", "--port", "0"],
+            cwd=users_folder,
+            stderr=lines,
         )
+    try:
+        address = wait_for_address(log, server)
+        create = ("collections", "create", "notes", "--dimension", "4", "--server", address)
+        run(programs / "diptych", *create, cwd=users_folder)
+        listed = run(programs / "diptych", "collections", "list", "--server", address, cwd=users_folder)
+        assert "notes" in listed.stdout
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0
     finally:
         server.kill()
-        server.communicate()
+        server.wait()
 
 
-def wait_for_address(path: Path, server: subprocess.Popen[str]) -> str:
-    import time
-
-    for _ in range(300):
-        if path.exists():
-            return path.read_text().strip()
-        assert server.poll() is None, server.communicate()[1]
+def wait_for_address(log: Path, server: subprocess.Popen[bytes]) -> str:
+    for _ in range(600):
+        found = re.search(r"listening on ([^\s,]+)", log.read_text())
+        if found:
+            return found.group(1)
+        assert server.poll() is None, log.read_text()
         time.sleep(0.1)
-    raise AssertionError("the server did not write its address within 30 s")
+    raise AssertionError(f"the server did not say where it listens within 60 s\n{log.read_text()}")
 
 
 def test_training_trains_exports_and_embeds(wheel: Path, users_folder: Path, tmp_path: Path) -> None:

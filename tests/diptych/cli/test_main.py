@@ -59,7 +59,7 @@ def test_a_group_lists_its_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["train"]) == 2
     shown = capsys.readouterr().out
     assert "train text" in shown
-    assert "serve" not in shown
+    assert "collections list" not in shown
 
 
 def test_a_users_mistake_is_one_sentence_and_a_defect_keeps_its_traceback(
