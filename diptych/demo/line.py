@@ -9,8 +9,22 @@ from pathlib import Path
 
 __all__ = ["DemoFolders", "fetch_data", "run_verb", "train_and_seal"]
 
-TEXT_STEPS = 400
+# One tied encoder whose served cosine is what is trained, and mean pooling: what learns most in a minute. The paper's
+# own setting (two encoders, final states, inner product) is the command's default and wants hours.
+TEXT_STEPS = 240
+TEXT_FLAGS = (
+    *("--towers", "1", "--pooling", "mean", "--set", "similarity=cosine", "temperature=0.05"),
+    *("--width", "256", "--embedding-width", "128", "--max-tokens", "48", "--batch-size", "256"),
+    *("--learning-rate", "0.003", "--schedule", "cosine", "--warmup-steps", "10"),
+)
+
+# Drawings bear gentler crops than photographs, and hundreds of steps a faster optimiser than the papers' SGD.
 IMAGE_STEPS = 300
+IMAGE_FLAGS = (
+    *("--optimiser", "adamw", "--learning-rate", "0.002", "--weight-decay", "0.0001"),
+    *("--schedule", "cosine", "--warmup-steps", "15"),
+)
+SIMCLR_FLAGS = ("--set", "temperature=0.2", "augmentation=strong")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +64,14 @@ class DemoFolders:
         return self.root / "data"
 
 
-def run_verb(*words: str | Path) -> None:
+def run_verb(*words: str | Path | int) -> None:
     """Shows a `diptych` command, then runs it in this process.
 
     Args:
         *words: What follows `diptych`.
 
     Raises:
-        RuntimeError: It did not return 0; what went wrong has been printed.
+        ValueError: It did not return 0; what went wrong has been printed.
     """
     from diptych.cli.main import main
 
@@ -83,18 +97,16 @@ def train_and_seal(folders: DemoFolders) -> None:
     for name, pack, flags in (("wiki", folders.text_pack, ()), ("emoji", folders.image_pack, ("--test", "0.2"))):
         if not pack.exists():
             run_verb("data", "pack", name, pack, *flags)
-    _train("text", folders.text_pack, folders.text_run, TEXT_STEPS)
-    _train("image", folders.image_pack, folders.image_run, IMAGE_STEPS)
+    text, image = folders.text_run, folders.image_run
+    run_verb("train", "text", folders.text_pack, text, "--max-steps", TEXT_STEPS, *TEXT_FLAGS, "--overwrite")
+    flags = (*IMAGE_FLAGS, *SIMCLR_FLAGS)
+    run_verb("train", "image", folders.image_pack, image, "--max-steps", IMAGE_STEPS, *flags, "--overwrite")
     _evaluate(folders.text_run, folders.text_pack, ("minilm",), ("next-sentence", "description-retrieval"))
     _evaluate(folders.image_run, folders.image_pack, (), ("cross-vendor",))
     for run, bundle in ((folders.text_run, "sentences"), (folders.image_run, "drawings")):
         destination = folders.bundles / bundle
         run_verb("export", run, destination, "--results", run / "evaluation.json", "--overwrite")
         run_verb("verify", destination)
-
-
-def _train(kind: str, pack: Path, run: Path, steps: int) -> None:
-    run_verb("train", kind, pack, run, "--max-steps", str(steps), "--overwrite")
 
 
 def _evaluate(run: Path, pack: Path, others: Sequence[str], tasks: Sequence[str]) -> None:

@@ -98,7 +98,7 @@ def test_training_trains_exports_and_embeds(wheel: Path, users_folder: Path, tmp
         sentences = " ".join(f"This is sentence {line} of note {number}." for line in range(8))
         (notes / f"{number}.txt").write_text(sentences)
     command = programs / "diptych"
-    run(command, "train", "text", "notes", "run", "--max-steps", "3", cwd=users_folder)
+    run(command, "train", "text", "notes", "run", "--max-steps", "3", "--batch-size", "32", cwd=users_folder)
     run(command, "export", "run", "bundle", cwd=users_folder)
     run(command, "verify", "bundle", cwd=users_folder)
     run(command, "embed", "--bundle", "bundle", notes / "1.txt", "--out", "vectors.npy", cwd=users_folder)
