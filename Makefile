@@ -19,6 +19,8 @@ $(INSTALLED): requirements/all.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements/all.txt)"
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements/all.txt
+	# Two distributions write the module docstring_parser: pydoclint needs the fork's, which serves tyro as well.
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --reinstall "$$(grep '^docstring-parser-fork==' requirements/all.txt)"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $(INSTALLED)
 
