@@ -99,8 +99,8 @@ def train_and_seal(folders: DemoFolders) -> None:
             run_verb("data", "pack", name, pack, *flags)
     text, image = folders.text_run, folders.image_run
     run_verb("train", "text", folders.text_pack, text, "--max-steps", TEXT_STEPS, *TEXT_FLAGS, "--overwrite")
-    flags = (*IMAGE_FLAGS, *SIMCLR_FLAGS)
-    run_verb("train", "image", folders.image_pack, image, "--max-steps", IMAGE_STEPS, *flags, "--overwrite")
+    settings = (*IMAGE_FLAGS, *SIMCLR_FLAGS)
+    run_verb("train", "image", folders.image_pack, image, "--max-steps", IMAGE_STEPS, *settings, "--overwrite")
     _evaluate(folders.text_run, folders.text_pack, ("minilm",), ("next-sentence", "description-retrieval"))
     _evaluate(folders.image_run, folders.image_pack, (), ("cross-vendor",))
     for run, bundle in ((folders.text_run, "sentences"), (folders.image_run, "drawings")):
