@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from diptych.version import __version__
+
 if TYPE_CHECKING:
     from diptych.client.aio import AsyncClient
     from diptych.client.sync import Client
 
 __all__ = ["AsyncClient", "Client", "__version__"]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:

@@ -7,9 +7,9 @@ from typing import Any
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
 
-from diptych import __version__
 from diptych.v1 import admin_service_pb2 as pb
 from diptych.v1 import admin_service_pb2_grpc
+from diptych.version import __version__
 from serving.rpc.limits import published_limits
 from serving.rpc.unimplemented import UNIMPLEMENTED_METHODS, refuse
 
