@@ -19,7 +19,7 @@ TEXT_FLAGS = (
 )
 
 # Drawings bear gentler crops than photographs, and hundreds of steps a faster optimiser than the papers' SGD.
-IMAGE_STEPS = 300
+IMAGE_STEPS = 240
 IMAGE_FLAGS = (
     *("--optimiser", "adamw", "--learning-rate", "0.002", "--weight-decay", "0.0001"),
     *("--schedule", "cosine", "--warmup-steps", "15"),
