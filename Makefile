@@ -9,7 +9,7 @@ SOURCES := diptych models serving training tests benchmarks protos
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full test-slow bench fmt lint types imports protos protos-write unit check wheel pins clean
+.PHONY: help setup demo test test-full test-slow test-lowest bench fmt lint types imports protos protos-write unit check wheel pins clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,8 +36,11 @@ test-full: test test-slow  ## what needs other environments or long runs as well
 test-slow: $(INSTALLED)  ## only what test-full adds to test
 	$(TEST_ENV) $(BIN)/pytest -m slow
 
+test-lowest: $(INSTALLED)  ## the tests, with the lowest versions that are admitted
+	$(TEST_ENV) $(BIN)/pytest -m lowest
+
 unit: $(INSTALLED)  ## the tests that are not slow
-	$(TEST_ENV) $(BIN)/pytest -m "not slow and not gpu" -n 2
+	$(TEST_ENV) $(BIN)/pytest -m "not slow and not gpu and not lowest" -n 2
 
 fmt: $(INSTALLED)  ## formatting, checked (`make fmt FIX=1` writes it)
 	$(BIN)/ruff format $(if $(FIX),,--check) $(SOURCES)
