@@ -77,6 +77,8 @@ def quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             # Lightning's own use of torch's trees; nothing of ours can change it.
             warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
+            # Older torch, which is supported too, knows no other name for it.
+            warnings.filterwarnings("ignore", message=r"`broadcast_buffers` is deprecated")
             # Frozen layers are in evaluation mode on purpose.
             warnings.filterwarnings("ignore", message=r".*module\(s\) in eval mode", category=UserWarning)
             # A CPU was asked for, or is the sensible default for a small run.
