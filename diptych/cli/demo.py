@@ -18,7 +18,7 @@ INTRODUCTION = """diptych demo: learns two encoders without labels, seals them, 
   4. export   two sealed ONNX bundles, verified
   5. serve    over gRPC, index what was held out, search it
 
-About 6 minutes on two quiet cores after fetching; the same steps and seeds each time."""
+Estimated: about 6 minutes on two quiet cores after fetching; the same steps and seeds each time."""
 
 NEXT_STEPS = """
 What to try next:
