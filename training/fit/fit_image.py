@@ -57,7 +57,7 @@ def fit_image(
     settings = method_config(entry, config.settings, presets=("small",) if size_px <= _SMALL_PX else ())
     run = RunFolder(config.out)
     if is_first_process():
-        run.begin(resume=resume, overwrite=overwrite)
+        run.begin(source=config.data, resume=resume, overwrite=overwrite)
     pack = _open_pack(config, run, reporter)
     preprocessing = _preprocessing(pack, size_px)
     indices = pack.indices(Split.TRAIN)

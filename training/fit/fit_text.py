@@ -61,7 +61,7 @@ def fit_text(
     entry = require_method(config.method, Modality.TEXT)
     run = RunFolder(config.out)
     if is_first_process():
-        run.begin(resume=resume, overwrite=overwrite)
+        run.begin(source=config.data, resume=resume, overwrite=overwrite)
     pack = _open_pack(config.data, run)
     tokenizer = _tokenizer(config, pack, run, reporter)
     towers, encoder = _towers(config, tokenizer)

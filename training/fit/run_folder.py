@@ -87,10 +87,11 @@ class RunFolder:
         """Whether the run came to its end."""
         return self.encoder.is_file()
 
-    def begin(self, *, resume: bool = False, overwrite: bool = False) -> None:
-        """Makes the folder ready for a run, and refuses to harm another one.
+    def begin(self, *, source: Path | None = None, resume: bool = False, overwrite: bool = False) -> None:
+        """Makes the folder ready for a run, and refuses to harm another one, or anything that is no run.
 
         Args:
+            source: The data, which must not lie among the files that are cleared.
             resume: Whether an unfinished run is to go on.
             overwrite: Whether another run's files may be removed.
 
@@ -101,16 +102,19 @@ class RunFolder:
             raise ValueError("--resume and --overwrite exclude each other")
         if self.path.exists() and not self.path.is_dir():
             raise ValueError(f"{self.path} is a file; a run needs a folder")
-        holds_run = (self.path / _CONFIG).is_file()
-        if self.path.is_dir() and any(self.path.iterdir()) and not holds_run and not self._is_begun:
+        if self.path.is_dir() and any(self.path.iterdir()) and not self._holds_run:
             raise ValueError(f"{self.path} holds files but no run; choose a new or empty folder")
         if resume:
             self._check_resumable()
             return
         if not overwrite:
             self._check_free()
+        if source is not None and source.absolute().is_relative_to(self.path.absolute()):
+            raise ValueError(f"the data ({source}) lie in the run's own folder ({self.path}); move one of them")
         self.path.mkdir(parents=True, exist_ok=True)
         self._clear()
+        # Says whose the folder is, before there is anything else in it.
+        publish_text(self.path / _CONFIG, json.dumps({"schema_version": SCHEMA_VERSION, "run": None}) + "\n")
 
     def write_config(self, record: Mapping[str, Any], *, resume: bool = False) -> None:
         """Writes what the run was asked for; in a resumed run, checks that it is asked for the same.
@@ -150,12 +154,17 @@ class RunFolder:
         return record
 
     @property
-    def _is_begun(self) -> bool:
-        """Whether all there is was put there by a run that was killed before its first file of note."""
-        return all(entry.name in (_TOKENIZER, _PACK) or entry.name.startswith(".") for entry in self.path.iterdir())
+    def _holds_run(self) -> bool:
+        """Whether the folder is a run's, and no model directory's, which has a `config.json` too."""
+        try:
+            record = json.loads((self.path / _CONFIG).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        return isinstance(record, dict) and {"schema_version", "run"} <= set(record)
 
     def _check_resumable(self) -> None:
-        self.read_config()
+        if self.read_config()["run"] is None:
+            raise ValueError(f"the run in {self.path} was stopped before its first step; start it without --resume")
         if self.is_finished:
             raise ValueError(f"the run in {self.path} is finished; --overwrite starts it anew")
 
@@ -227,10 +236,10 @@ def load_run(path: Path) -> LoadedRun:
     """
     folder = RunFolder(Path(path))
     record = folder.read_config()
-    if record.get("modality") not in set(Modality):
-        raise ValueError(f"the run in {path} was made by training.fit.fit; load its {_ENCODER} with your own code")
     if not folder.is_finished:
         raise ValueError(f"the run in {path} is not finished; --resume it")
+    if record.get("modality") not in set(Modality):
+        raise ValueError(f"the run in {path} was made by training.fit.fit; load its {_ENCODER} with your own code")
     modality = Modality(record["modality"])
     is_text = modality is Modality.TEXT
     encoder = _read_encoder_config(record, modality)

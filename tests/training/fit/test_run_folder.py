@@ -72,7 +72,8 @@ def test_overwriting_removes_the_runs_files_and_no_others(run: RunFolder) -> Non
 
     run.begin(overwrite=True)
 
-    assert [path.name for path in run.path.iterdir()] == ["notes.md"]
+    assert {path.name for path in run.path.iterdir()} == {"config.json", "notes.md"}
+    assert run.read_config()["run"] is None
 
 
 def test_a_folder_of_something_else_is_never_touched(tmp_path: Path) -> None:
@@ -83,6 +84,38 @@ def test_a_folder_of_something_else_is_never_touched(tmp_path: Path) -> None:
             RunFolder(tmp_path).begin(overwrite=overwrite)
     with pytest.raises(ValueError, match="is a file"):
         RunFolder(tmp_path / "thesis.tex").begin()
+
+
+def test_a_model_directory_is_no_run_though_it_has_a_config(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match="holds files but no run"):
+            RunFolder(tmp_path).begin(overwrite=overwrite)
+    assert (tmp_path / "config.json").read_text() == '{"model_type": "bert"}'
+
+
+def test_data_in_the_runs_folder_are_not_cleared_away(run: RunFolder, tmp_path: Path) -> None:
+    run.pack.mkdir()
+
+    with pytest.raises(ValueError, match="lie in the run's own folder"):
+        run.begin(source=run.pack, overwrite=True)
+    with pytest.raises(ValueError, match="holds files but no run"):
+        RunFolder(tmp_path).begin(source=tmp_path / "pack")  # whatever it is that lies there
+
+    assert run.pack.is_dir()
+
+
+def test_a_run_that_was_killed_while_packing_starts_anew(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    run.begin()
+    run.pack.mkdir()
+
+    with pytest.raises(ValueError, match="stopped before its first step; start it without --resume"):
+        run.begin(resume=True)
+    run.begin()
+
+    assert not run.pack.exists()
 
 
 def test_resuming_nothing_is_refused(tmp_path: Path) -> None:
