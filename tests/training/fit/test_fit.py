@@ -175,6 +175,18 @@ def test_a_loss_that_is_no_number_stops_the_run_and_is_not_saved(
     assert not (tmp_path / "run/encoder.safetensors").exists()
 
 
+def test_a_lost_run_is_not_saved_between_two_looks_at_its_loss(
+    toy_method: Build, toy_feed: Feed, fit_config: Config, tmp_path: Path
+) -> None:
+    method = toy_method()
+    method.loss_scale = float("inf")
+
+    with pytest.raises(DivergenceError, match="the loss of step 4 is"):
+        fit(method, toy_feed, fit_config(checkpoint_every_steps=1, log_every_steps=4), tmp_path / "run")
+
+    assert not (tmp_path / "run/last.ckpt").exists()
+
+
 class Collapsing(Method):
     """Gives every item the same projection."""
 
@@ -217,12 +229,14 @@ class Counting:
         return {"held_out": float(len(self.modes))}
 
 
+@pytest.mark.parametrize("frozen", [False, True])
 def test_measuring_held_out_data_changes_nothing(
-    toy_method: Build, toy_feed: Feed, fit_config: Config, tmp_path: Path
+    frozen: bool, toy_method: Build, toy_feed: Feed, fit_config: Config, tmp_path: Path
 ) -> None:
     plain, measured = toy_method(), toy_method()
-    for method in (plain, measured):
-        method.dropout = Frozen(0.5).eval()
+    if frozen:
+        for method in (plain, measured):
+            method.dropout = Frozen(0.5).eval()
     evaluator = Counting()
     config = fit_config(max_steps=12, evaluate_every_steps=5)
 
@@ -232,7 +246,7 @@ def test_measuring_held_out_data_changes_nothing(
     assert evaluator.modes == [(False, False)] * 3
     rows = read_metrics(tmp_path / "measured/metrics.csv")
     assert {row["step"]: row["held_out"] for row in rows if "held_out" in row} == {5: 1.0, 10: 2.0, 12: 3.0}
-    assert not measured.dropout.training
+    assert measured.dropout.training is not frozen
     assert_same_state(plain, measured)
 
 
