@@ -29,6 +29,9 @@ def test_unequal_clusters_weigh_by_their_queries() -> None:
     values, clusters = np.array([1.0, 1.0, 1.0, 0.0]), np.array([7, 7, 7, 9])
     interval = cluster_interval(values, clusters)
     assert (interval.mean, interval.low, interval.high) == (0.75, 0.0, 1.0)
+    # One of each cluster is the middle outcome: three of its four queries are right, not one of two clusters.
+    middle = cluster_interval(values, clusters, BootstrapConfig(confidence=0.01))
+    assert (middle.low, middle.high) == (0.75, 0.75)
 
 
 def test_pairing_removes_what_both_share() -> None:
