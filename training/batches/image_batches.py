@@ -138,4 +138,8 @@ class ImageFeed:
             std=self.preprocessing.std,
         )
         labels = None if self.labels is None else torch.from_numpy(self.labels[loaded.places]).to(device)
-        return ImageBatch(views=views, index=torch.from_numpy(loaded.places).to(device), label=labels)
+        return ImageBatch(
+            views=tuple(view.contiguous(memory_format=torch.channels_last) for view in views),
+            index=torch.from_numpy(loaded.places).to(device),
+            label=labels,
+        )
