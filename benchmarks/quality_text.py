@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import tyro
 
 from benchmarks.results import Bench, BenchOptions, average_runs, ensure_pack, training_row
-from diptych.demo.line import TEXT_FLAGS, TEXT_STEPS
+from diptych.demo.line import TEXT_FLAGS
 from training.corpora.catalogue import fetch
 from training.evaluation.evaluate import Evaluated, open_data
 from training.evaluation.open_subject import EvaluationData
@@ -23,7 +23,7 @@ from training.evaluation.suite import EvaluationConfig
 
 __all__ = ["run_benchmark"]
 
-_ADAPTATION_FLAGS = ("--batch-size", "128", "--max-steps", "120", "--learning-rate", "2e-5", "--warmup-steps", "12")
+_ADAPTATION_FLAGS = ("--max-steps", "120")
 _QUICK_FLAGS = ("--batch-size", "16", "--max-steps", "3", "--warmup-steps", "0", "--collapse-threshold", "0")
 _TASKS = ("next-sentence", "description-retrieval", "geometry")
 
@@ -39,7 +39,7 @@ def run_benchmark(options: BenchOptions) -> None:
 
     trained, untrained = [], []
     for seed in options.seeds:
-        flags = _QUICK_FLAGS if options.quick else ("--max-steps", str(TEXT_STEPS), *TEXT_FLAGS)
+        flags = _QUICK_FLAGS if options.quick else TEXT_FLAGS
         run = bench.train("text", pack, f"scratch-{seed}", (*flags, "--seed", str(seed)))
         trained.append(bench.measure(str(run), data, name=f"from scratch {seed}"))
         untrained.append(bench.measure(f"untrained:{run}", data, name=f"untrained {seed}", seed=seed))

@@ -21,7 +21,6 @@ from rich.console import Console
 
 from training.corpora.catalogue import fetch
 from training.corpora.image_pack import write_image_pack
-from training.corpora.publish import write_json
 from training.corpora.readers.packaged_images import IMAGE_READERS
 from training.corpora.readers.packaged_texts import TEXT_READERS
 from training.corpora.splits import SplitFractions
@@ -36,6 +35,7 @@ from training.evaluation.report import markdown_table, rich_table
 from training.evaluation.results import Result, write_results
 from training.evaluation.suite import EvaluationConfig
 from training.evaluation.threads import limit_threads
+from training.publish import publish_json
 
 __all__ = ["Bench", "BenchOptions", "average_runs", "ensure_pack", "training_row"]
 
@@ -96,7 +96,7 @@ class Bench:
         self._say(f"diptych {' '.join(words)}")
         before = _child_seconds()
         subprocess.run([sys.executable, "-m", "diptych.cli.main", *words, "--overwrite"], check=True)
-        write_json(note, {"command": words, "cpu_s": _child_seconds() - before})
+        publish_json(note, {"command": words, "cpu_s": _child_seconds() - before})
         return folder
 
     def measure(self, subject: str, data: EvaluationData, *, name: str, seed: int = 0) -> Evaluated:
@@ -124,7 +124,7 @@ class Bench:
         self._say(f"evaluate {name}")
         found = evaluate_subject(opened, data, self.config)
         renamed = Evaluated([_rename(row, name) for row in found.rows], found.measurements)
-        write_json(cell, {"described": described, **_encode(renamed)})
+        publish_json(cell, {"described": described, **_encode(renamed)})
         return renamed
 
     def conclude(self, rows: Sequence[Result]) -> None:

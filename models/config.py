@@ -7,7 +7,14 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any, Self
 
-__all__ = ["IMAGE_ARCHITECTURES", "ImageEncoderConfig", "Pooling", "TextArchitecture", "TextEncoderConfig"]
+__all__ = [
+    "IMAGE_ARCHITECTURES",
+    "ImageEncoderConfig",
+    "Normalization",
+    "Pooling",
+    "TextArchitecture",
+    "TextEncoderConfig",
+]
 
 IMAGE_ARCHITECTURES = (
     "tiny-resnet",
@@ -44,6 +51,25 @@ class TextArchitecture(StrEnum):
     """A small BERT from scratch, which Hugging Face knows."""
     PRETRAINED = "pretrained"
     """Whatever a Hugging Face configuration describes."""
+
+
+class Normalization(StrEnum):
+    """What is subtracted from pixels and what divides them; trained weights go with the one they were trained with."""
+
+    IMAGENET = "imagenet"
+    """Mean and standard deviation of ImageNet's channels: torchvision's weights and most of timm's."""
+    SYMMETRIC = "symmetric"
+    """(x - 127) / 128 of 8-bit values: TensorFlow's EfficientNet-Lite, and close to Inception's and ViT's 0.5."""
+
+    @property
+    def mean(self) -> tuple[float, float, float]:
+        """Per channel, R G B, of values in [0, 1]."""
+        return (0.485, 0.456, 0.406) if self is Normalization.IMAGENET else (127 / 255,) * 3
+
+    @property
+    def std(self) -> tuple[float, float, float]:
+        """Per channel, R G B, of values in [0, 1]."""
+        return (0.229, 0.224, 0.225) if self is Normalization.IMAGENET else (128 / 255,) * 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from models.config import ImageEncoderConfig, TextEncoderConfig
+from models.config import ImageEncoderConfig, Normalization, TextEncoderConfig
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -24,7 +24,6 @@ __all__ = [
     "TextRunConfig",
     "TokenizerConfig",
     "TokenizerKind",
-    "default_optimiser",
 ]
 
 SCHEMA_VERSION: Final = 1
@@ -89,8 +88,8 @@ class OptimiserConfig:
     """>= 0."""
     schedule: Schedule = Schedule.CONSTANT
     """constant or cosine."""
-    warmup_steps: int = 0
-    """Steps in which the rate rises linearly from near 0; >= 0."""
+    warmup_steps: float = 0
+    """Steps in which the rate rises linearly from near 0; below 1 it is a share of the run's steps; >= 0."""
     gradient_clip: float = 0.0
     """Largest global norm of the gradient; 0 does not clip."""
     backbone_lr_scale: float = 1.0
@@ -218,7 +217,7 @@ class TokenizerConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextRunConfig:
-    """One training run of a sentence encoder."""
+    """One training run of a sentence encoder; `training.methods.recipes` has what suits a method and a start."""
 
     data: Path
     """A text pack."""
@@ -229,8 +228,8 @@ class TextRunConfig:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The method's own settings that differ from its defaults."""
     encoder: TextEncoderConfig | None = None
-    """Shape of the encoder, whose `vocab_size` follows the tokenizer; None: two GRUs as in the paper, or, with `init`,
-    what the directory says."""
+    """Shape of the encoder, whose `vocab_size` follows the tokenizer; None: a GRU, or, with `init`, what the directory
+    says."""
     tokenizer: TokenizerConfig = TokenizerConfig()
     """How the tokenizer is trained; unused with `init`."""
     init: Path | None = None
@@ -239,8 +238,8 @@ class TextRunConfig:
     """Layers held still, from the input; -1: all."""
     batch_size: int = 400
     """Sentences per step and device: a block of contiguous ones."""
-    fit: FitConfig = field(default_factory=lambda: FitConfig(optimiser=default_optimiser("quick-thoughts")))
-    """The training loop's part; `default_optimiser` knows what suits another method or start."""
+    fit: FitConfig = FitConfig()
+    """The training loop's part."""
     shuffle_documents: bool = True
     """Whether documents come in another order each epoch; sentences never do."""
 
@@ -255,7 +254,7 @@ class TextRunConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRunConfig:
-    """One training run of an image encoder."""
+    """One training run of an image encoder; `training.methods.recipes` has what suits a method and a start."""
 
     data: Path
     """An image pack."""
@@ -269,44 +268,18 @@ class ImageRunConfig:
     """Shape of the encoder."""
     init: Path | None = None
     """Weights to start from: safetensors, or a torch file of tensors only."""
+    normalization: Normalization | None = None
+    """How pixels are normalised; None: imagenet, or symmetric with the weights of EfficientNet-Lite0's package."""
     freeze: int = 0
     """Layers held still, from the input; -1: all."""
     batch_size: int = 256
     """Images per step and device."""
-    fit: FitConfig = field(default_factory=lambda: FitConfig(optimiser=default_optimiser("simclr")))
-    """The training loop's part; `default_optimiser` knows what suits another method or start."""
+    fit: FitConfig = FitConfig()
+    """The training loop's part."""
 
     def __post_init__(self) -> None:
         """Checks the fields against each other."""
         _check_start(self.init, self.freeze, self.batch_size)
-
-
-def default_optimiser(method: str, *, pretrained: bool = False) -> OptimiserConfig:
-    """Returns the optimiser a method starts from where the user says nothing.
-
-    Args:
-        method: Name in `training.methods.table`.
-        pretrained: Whether the encoder starts from weights that are to be adapted, not overwritten.
-
-    Returns:
-        The paper's settings where they suit one machine (methods.md's for small images).
-    """
-    if method in _TEXT_METHODS:
-        if pretrained:
-            return OptimiserConfig(learning_rate=2e-5, weight_decay=0.01, warmup_steps=20, gradient_clip=1.0)
-        return OptimiserConfig(learning_rate=5e-4, gradient_clip=5.0)
-    rate, decay = _IMAGE_RATES.get(method, _IMAGE_RATES["simclr"])
-    return OptimiserConfig(
-        optimiser=OptimiserName.SGD,
-        learning_rate=rate / 10 if pretrained else rate,
-        weight_decay=decay,
-        schedule=Schedule.COSINE,
-    )
-
-
-_TEXT_METHODS: Final = frozenset({"quick-thoughts"})
-# SimCLR: lightly's rate for CIFAR-10, 0.06 a 128 images, at the default 256. MSF: the authors' at 256.
-_IMAGE_RATES: Final = {"simclr": (0.12, 5e-4), "mean-shift": (0.05, 1e-4)}
 
 
 def _check_start(init: Path | None, freeze: int, batch_size: int) -> None:

@@ -8,11 +8,19 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["publish_folder", "require_free", "staging_folder", "sync_file", "write_json"]
+__all__ = [
+    "publish_file",
+    "publish_folder",
+    "publish_json",
+    "publish_text",
+    "require_free",
+    "staging_folder",
+    "sync_path",
+]
 
 _STALE_AFTER_S = 60.0
 
@@ -65,32 +73,59 @@ def publish_folder(staging: Path, destination: Path) -> None:
         destination: Its final path; must not exist, or be an empty folder.
     """
     require_free(destination)
-    _sync_folder(staging)
+    sync_path(staging)
     staging.rename(destination)
-    _sync_folder(destination.parent)
+    sync_path(destination.parent)
 
 
-def write_json(path: Path, value: Mapping[str, object]) -> None:
-    """Writes a JSON file whole and synced, indented, keys in the order given.
+def publish_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes a file aside and puts it in its place in one step, synced.
 
     Args:
-        path: Where; an existing file is replaced in one step.
+        path: Its final path, in an existing folder; a file there is replaced.
+        write: Writes the content to the path it is given.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        write(partial)
+        sync_path(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_path(path.parent)
+
+
+def publish_text(path: Path, text: str) -> None:
+    """Publishes a text file.
+
+    Args:
+        path: As `publish_file`'s.
+        text: Its content, written as UTF-8.
+    """
+    publish_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
+def publish_json(path: Path, value: Mapping[str, object]) -> None:
+    """Publishes a JSON file, indented, keys in the order given.
+
+    Args:
+        path: As `publish_file`'s.
         value: Strings, numbers, lists and maps.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    sync_file(partial)
-    partial.replace(path)
+    publish_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
-def sync_file(path: Path) -> None:
-    """Makes a written file's bytes survive a power cut.
+def sync_path(path: Path) -> None:
+    """Makes a written file's bytes, or a folder's entries, survive a power cut.
 
     Args:
-        path: The file, already written and closed.
+        path: The folder, or the file, already written and closed.
     """
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove_abandoned(destination: Path) -> None:
@@ -108,14 +143,6 @@ def _remove_abandoned(destination: Path) -> None:
             continue  # its process lives, or another one has just removed it
         finally:
             os.close(descriptor)
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _umask() -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from diptych.cli.train_flags import OptimiserFlags, TextEncoderFlags, methods_help, parse_settings
-from models.config import IMAGE_ARCHITECTURES, ImageEncoderConfig
+from models.config import IMAGE_ARCHITECTURES, ImageEncoderConfig, Normalization
 from training.config import (
     DeviceConfig,
     FitConfig,
@@ -20,8 +20,9 @@ from training.config import (
     LoopConfig,
     TextRunConfig,
     TokenizerConfig,
-    default_optimiser,
 )
+from training.methods.recipes import RecipeName
+from training.methods.table import find_method
 
 if TYPE_CHECKING:
     from training.fit.fit import FitResult
@@ -46,11 +47,14 @@ class TrainText:
     method: Annotated[str, tyro.conf.arg(help=methods_help("text"))] = "quick-thoughts"
     set: tuple[str, ...] = ()
     """Settings of the method as NAME=VALUE; an unknown name lists those there are."""
+    recipe: RecipeName | None = None
+    """Where the flags below that are not given come from. scratch: what learns most in minutes to hours on one machine
+    (the default). adapt: for trained weights (the default with --init). paper: the authors' settings."""
     init: Path | None = None
     """A Hugging Face or sentence-transformers directory to start from, tokenizer included; f and g are then one."""
     freeze: int = 0
     """With --init: layers held still, from the input; -1: all."""
-    batch_size: int = 400
+    batch_size: int | None = None
     """Sentences per step and device: a block of contiguous ones."""
     fixed_order: bool = False
     """Keep the documents in the corpus's order; by default each epoch has its own."""
@@ -66,18 +70,18 @@ class TrainText:
 
     def run(self) -> int:
         """Trains, and says what came of it."""
-        base = default_optimiser(self.method, pretrained=self.init is not None)
+        recipe = find_method(self.method).recipe(self.recipe, pretrained=self.init is not None)
         config = TextRunConfig(
             data=self.source,
             out=self.run_folder,
             method=self.method,
-            settings=parse_settings(self.set),
-            encoder=self.encoder.config(),
+            settings={**recipe.settings, **parse_settings(self.set)},
+            encoder=self.encoder.over(recipe.text_encoder, pretrained=self.init is not None),
             tokenizer=self.tokenizer,
             init=self.init,
             freeze=self.freeze,
-            batch_size=self.batch_size,
-            fit=FitConfig(optimiser=self.optimiser.over(base), loop=self.loop, device=self.device),
+            batch_size=recipe.batch_size if self.batch_size is None else self.batch_size,
+            fit=FitConfig(optimiser=self.optimiser.over(recipe.optimiser), loop=self.loop, device=self.device),
             shuffle_documents=not self.fixed_order,
         )
         from training.fit.fit_text import fit_text
@@ -105,11 +109,16 @@ class TrainImage:
     architecture: Annotated[str, tyro.conf.arg(help=f"Encoder: {', '.join(IMAGE_ARCHITECTURES)}.")] = "tiny-resnet"
     image_size_px: int | None = None
     """Side of the square the encoder sees; None: the pack's, or 32."""
+    recipe: RecipeName | None = None
+    """Where the flags below that are not given come from. scratch: what learns most in minutes to hours on one machine
+    (the default). adapt: for trained weights (the default with --init). paper: the authors' settings."""
     init: Path | None = None
     """Weights to start from: safetensors, or a torch file of tensors only."""
+    normalization: Normalization | None = None
+    """With --init: how the weights want their pixels; None: imagenet, or symmetric for efficientnet-lite0."""
     freeze: int = 0
     """With --init: layers held still, from the input; -1: all."""
-    batch_size: int = 256
+    batch_size: int | None = None
     """Images per step and device."""
     optimiser: OptimiserFlags = field(default_factory=OptimiserFlags)
     loop: LoopConfig = field(default_factory=LoopConfig)
@@ -122,17 +131,18 @@ class TrainImage:
     def run(self) -> int:
         """Trains, and says what came of it."""
         size_px = self.image_size_px or _pack_size_px(self.source) or 32
-        base = default_optimiser(self.method, pretrained=self.init is not None)
+        recipe = find_method(self.method).recipe(self.recipe, pretrained=self.init is not None)
         config = ImageRunConfig(
             data=self.source,
             out=self.run_folder,
             method=self.method,
-            settings=parse_settings(self.set),
+            settings={**recipe.settings, **parse_settings(self.set)},
             encoder=ImageEncoderConfig(architecture=self.architecture, image_size_px=size_px),
             init=self.init,
+            normalization=self.normalization,
             freeze=self.freeze,
-            batch_size=self.batch_size,
-            fit=FitConfig(optimiser=self.optimiser.over(base), loop=self.loop, device=self.device),
+            batch_size=recipe.batch_size if self.batch_size is None else self.batch_size,
+            fit=FitConfig(optimiser=self.optimiser.over(recipe.optimiser), loop=self.loop, device=self.device),
         )
         from training.fit.fit_image import fit_image
         from training.fit.reporting import TerminalReporter

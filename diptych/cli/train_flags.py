@@ -18,7 +18,7 @@ Config = TypeVar("Config", OptimiserConfig, TextEncoderConfig)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OptimiserFlags:
-    """How parameters are changed; what is not given is the method's own."""
+    """How parameters are changed; what is not given is the recipe's."""
 
     optimiser: OptimiserName | None = None
     """sgd, adamw or lars."""
@@ -30,8 +30,8 @@ class OptimiserFlags:
     """Biases and norms are kept from it."""
     schedule: Schedule | None = None
     """How the rate goes after the warm-up: constant, or half a cosine to 0."""
-    warmup_steps: int | None = None
-    """Steps in which the rate rises from near 0."""
+    warmup_steps: float | None = None
+    """Steps in which the rate rises from near 0; below 1 a share of the run's steps."""
     gradient_clip: float | None = None
     """Largest global norm of the gradient; 0 does not clip."""
     backbone_lr_scale: float | None = None
@@ -44,37 +44,34 @@ class OptimiserFlags:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextEncoderFlags:
-    """Shape of the encoder; not together with --init, which says it all."""
+    """Shape of the encoder; what is not given is the recipe's. Not together with --init, which says it all."""
 
     architecture: Literal["gru", "transformer"] | None = None
-    """gru (the default) or transformer."""
+    """gru or transformer."""
     width: int | None = None
-    """Width of one tower's vector (512)."""
+    """Width of one tower's vector."""
     embedding_width: int | None = None
-    """GRU: width of a token's embedding (256)."""
+    """GRU: width of a token's embedding."""
     layers: int | None = None
-    """Layers (1; a transformer 4)."""
+    """Layers; a transformer has 4 where nothing is said."""
     heads: int | None = None
-    """Transformer: attention heads (8)."""
+    """Transformer: attention heads."""
     max_tokens: int | None = None
-    """Longest sentence in tokens; longer ones are cut (128)."""
+    """Longest sentence in tokens; longer ones are cut."""
     pooling: Pooling | None = None
-    """How token states become one vector (a GRU's last states; a transformer's mean)."""
+    """How token states become one vector."""
     dropout: float | None = None
-    """Share of activations dropped in training (0; a transformer 0.1)."""
+    """Share of activations dropped in training; a transformer drops 0.1 where nothing is said."""
     towers: int | None = None
-    """2: one encoder for a sentence and one for its neighbours, as in the paper (the default). 1: one for both."""
+    """1: one encoder for a sentence and for its neighbours. 2: one for each, as in the paper."""
 
-    def config(self) -> TextEncoderConfig | None:
-        """Returns the shape that was asked for; None where nothing was."""
-        if all(getattr(self, field.name) is None for field in fields(self)):
+    def over(self, base: TextEncoderConfig, *, pretrained: bool) -> TextEncoderConfig | None:
+        """Returns the base with what was given in its place; None where a directory says it all."""
+        if pretrained and all(getattr(self, field.name) is None for field in fields(self)):
             return None
         if self.architecture == "transformer":
-            base = TextEncoderConfig(
-                architecture=TextArchitecture.TRANSFORMER, layers=4, pooling=Pooling.MEAN, dropout=0.1, towers=2
-            )
-        else:
-            base = TextEncoderConfig(towers=2)
+            pooling = Pooling.MEAN if base.pooling is Pooling.LAST else base.pooling
+            base = replace(base, architecture=TextArchitecture.TRANSFORMER, layers=4, pooling=pooling, dropout=0.1)
         return _over(replace(self, architecture=None), base)
 
 

@@ -7,24 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["DemoFolders", "fetch_data", "run_verb", "train_and_seal"]
+__all__ = ["IMAGE_FLAGS", "TEXT_FLAGS", "DemoFolders", "fetch_data", "run_verb", "train_and_seal"]
 
-# One tied encoder whose served cosine is what is trained, and mean pooling: what learns most in a minute. The paper's
-# own setting (two encoders, final states, inner product) is the command's default and wants hours.
-TEXT_STEPS = 240
-TEXT_FLAGS = (
-    *("--towers", "1", "--pooling", "mean", "--set", "similarity=cosine", "temperature=0.05"),
-    *("--width", "256", "--embedding-width", "128", "--max-tokens", "48", "--batch-size", "256"),
-    *("--learning-rate", "0.003", "--schedule", "cosine", "--warmup-steps", "10"),
-)
-
-# Drawings bear gentler crops than photographs, and hundreds of steps a faster optimiser than the papers' SGD.
-IMAGE_STEPS = 240
-IMAGE_FLAGS = (
-    *("--optimiser", "adamw", "--learning-rate", "0.002", "--weight-decay", "0.0001"),
-    *("--schedule", "cosine", "--warmup-steps", "15"),
-)
-SIMCLR_FLAGS = ("--set", "temperature=0.2", "augmentation=strong")
+TEXT_FLAGS = ("--max-steps", "240")
+# Drawings bear gentler crops than photographs, and a small encoder a higher rate than a large one: chosen on the
+# drawings of a wider validation split, none of which is a test drawing here.
+IMAGE_FLAGS = ("--max-steps", "300", "--learning-rate", "0.005", "--set", "smallest-crop=0.5")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +86,8 @@ def train_and_seal(folders: DemoFolders) -> None:
         if not pack.exists():
             run_verb("data", "pack", name, pack, *flags)
     text, image = folders.text_run, folders.image_run
-    run_verb("train", "text", folders.text_pack, text, "--max-steps", TEXT_STEPS, *TEXT_FLAGS, "--overwrite")
-    settings = (*IMAGE_FLAGS, *SIMCLR_FLAGS)
-    run_verb("train", "image", folders.image_pack, image, "--max-steps", IMAGE_STEPS, *settings, "--overwrite")
+    run_verb("train", "text", folders.text_pack, text, *TEXT_FLAGS, "--overwrite")
+    run_verb("train", "image", folders.image_pack, image, *IMAGE_FLAGS, "--overwrite")
     _evaluate(folders.text_run, folders.text_pack, ("minilm",), ("next-sentence", "description-retrieval"))
     _evaluate(folders.image_run, folders.image_pack, (), ("cross-vendor",))
     for run, bundle in ((folders.text_run, "sentences"), (folders.image_run, "drawings")):

@@ -22,7 +22,6 @@ from training.config import (
     TextRunConfig,
     TokenizerConfig,
     TokenizerKind,
-    default_optimiser,
 )
 from training.config_json import decode, differences, encode
 
@@ -96,14 +95,6 @@ def test_steps_come_from_epochs_or_steps_or_the_default() -> None:
     assert LoopConfig(epochs=3).steps(steps_per_epoch=7) == 21
     assert LoopConfig(max_steps=5).steps(steps_per_epoch=7) == 5
     assert LoopConfig().steps(steps_per_epoch=7) == 2000
-
-
-def test_each_method_has_its_papers_optimiser() -> None:
-    quick_thoughts, mean_shift = default_optimiser("quick-thoughts"), default_optimiser("mean-shift")
-
-    assert (quick_thoughts.optimiser, quick_thoughts.learning_rate, quick_thoughts.gradient_clip) == ("adamw", 5e-4, 5)
-    assert (mean_shift.optimiser, mean_shift.learning_rate, mean_shift.weight_decay) == ("sgd", 0.05, 1e-4)
-    assert default_optimiser("quick-thoughts", pretrained=True).learning_rate < 1e-4
 
 
 def test_configurations_load_no_torch() -> None:

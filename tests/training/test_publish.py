@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from training.corpora.publish import publish_folder, require_free, staging_folder, write_json
+from training.publish import (
+    publish_file,
+    publish_folder,
+    publish_json,
+    publish_text,
+    require_free,
+    staging_folder,
+)
 
 
 def test_a_folder_appears_only_when_published(tmp_path: Path) -> None:
@@ -69,7 +76,36 @@ def test_the_leavings_of_a_killed_process_are_removed_and_those_of_a_living_one_
 
 def test_json_replaces_an_older_file_whole(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
-    write_json(file, {"value": "old and much longer"})
-    write_json(file, {"value": "né"})
+    publish_json(file, {"value": "old and much longer"})
+    publish_json(file, {"value": "né"})
     assert file.read_text(encoding="utf-8") == '{\n "value": "né"\n}\n'
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    file = tmp_path / "last.ckpt"
+    publish_text(file, "whole")
+
+    def half(temporary: Path) -> None:
+        temporary.write_text("ha")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        publish_file(file, half)
+
+    assert file.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_the_old_content_stands_until_the_new_is_whole(tmp_path: Path) -> None:
+    file = tmp_path / "last.ckpt"
+    publish_text(file, "old")
+    seen: list[str] = []
+
+    def write(temporary: Path) -> None:
+        temporary.write_text("new")
+        seen.append(file.read_text())
+
+    publish_file(file, write)
+
+    assert (seen, file.read_text()) == (["old"], "new")

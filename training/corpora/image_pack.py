@@ -19,9 +19,9 @@ from training.corpora.image_packing import PackOptions, PackSettings, pack_image
 from training.corpora.lines import LineReader
 from training.corpora.pack_manifest import PackError, read_manifest, write_manifest
 from training.corpora.pixel_shards import Storage, open_reader
-from training.corpora.publish import publish_folder, staging_folder
 from training.corpora.quarantine import QuarantineReport
 from training.corpora.splits import Split
+from training.publish import publish_folder, staging_folder
 
 __all__ = ["ImagePack", "write_image_pack"]
 

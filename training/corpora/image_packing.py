@@ -29,9 +29,9 @@ from training.corpora.blobs import BlobWriter
 from training.corpora.image_items import ImageItem
 from training.corpora.lines import LineWriter
 from training.corpora.pixel_shards import ShardWriter, Storage, open_writer
-from training.corpora.publish import write_json
 from training.corpora.quarantine import Defect, QuarantinedImage, QuarantineReport
 from training.corpora.splits import Split, SplitFractions, assign_split
+from training.publish import publish_json
 
 __all__ = ["PackOptions", "PackSettings", "pack_images"]
 
@@ -119,7 +119,7 @@ def pack_images(
             first = "; ".join(f"{image.id}: {image.reason}" for image in skipped[:3])
             raise ValueError(f"none of the {report.total:,} images can be packed: {first or 'there are none'}")
         shards.finish()
-        write_json(folder / "quarantine.json", report.to_json())
+        publish_json(folder / "quarantine.json", report.to_json())
         return columns.finish() | {"quarantined": len(skipped)}, report
 
 
@@ -223,7 +223,7 @@ class _Columns:
         np.save(self._folder / "splits.npy", np.array([codes[split] for split in self._splits], dtype=np.uint8))
         labels = self._save_codes("labels.npy", self._labels)
         groups = self._save_codes("groups.npy", self._groups)
-        write_json(self._folder / "groups.json", {"groups": groups})
+        publish_json(self._folder / "groups.json", {"groups": groups})
         counts = Counter(self._splits)
         return {
             "images": len(self._lines),

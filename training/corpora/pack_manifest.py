@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from training.corpora.publish import sync_file, write_json
+from training.publish import publish_json, sync_path
 
 __all__ = ["PackError", "read_manifest", "write_manifest"]
 
@@ -34,7 +34,7 @@ def write_manifest(
     files = {path.name: _describe(path) for path in sorted(folder.iterdir())}
     identity = {"schema_version": _SCHEMA_VERSION, "kind": kind, **described, "files": files}
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    write_json(folder / _MANIFEST, {"fingerprint": fingerprint, "provenance": provenance, **identity})
+    publish_json(folder / _MANIFEST, {"fingerprint": fingerprint, "provenance": provenance, **identity})
 
 
 def read_manifest(folder: Path, kind: str, *, verify: bool = True) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def _parse(folder: Path) -> dict[str, Any]:
 
 
 def _describe(path: Path) -> dict[str, object]:
-    sync_file(path)
+    sync_path(path)
     return {"sha256": _sha256(path), "bytes": path.stat().st_size}
 
 

@@ -12,7 +12,6 @@ from training.corpora.image_items import ImageItem
 from training.corpora.image_pack import ImagePack, write_image_pack
 from training.corpora.image_packing import PackSettings
 from training.corpora.progress import Advance, progress_bar
-from training.corpora.publish import require_free
 from training.corpora.quarantine import QuarantineReport
 from training.corpora.readers.cifar import is_cifar_folder, read_cifar
 from training.corpora.readers.fashion_mnist import is_idx_folder, read_fashion_mnist
@@ -23,6 +22,7 @@ from training.corpora.readers.text_files import CorpusError, JsonKeys, has_texts
 from training.corpora.registry.sources import SetKind
 from training.corpora.splits import SplitFractions
 from training.corpora.text_pack import TextPack, write_text_pack
+from training.publish import require_free
 
 __all__ = ["SourceKind", "pack_image_source", "pack_text_source", "source_kind"]
 

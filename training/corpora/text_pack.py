@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from training.corpora.document import Document
 from training.corpora.lines import LineReader, LineWriter
 from training.corpora.pack_manifest import read_manifest, write_manifest
-from training.corpora.publish import publish_folder, staging_folder
 from training.corpora.sentences import splitter_identity
 from training.corpora.splits import Split, SplitFractions, assign_split
+from training.publish import publish_folder, staging_folder
 
 __all__ = ["TextPack", "write_text_pack"]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
+
+from training.publish import publish_text
 
 __all__ = ["SCHEMA_VERSION", "Interval95", "Parameter", "Result", "read_results", "write_results"]
 
@@ -114,16 +114,7 @@ def write_results(path: Path, results: Iterable[Result]) -> None:
     """
     lines = ",\n".join(json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False) for result in results)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    partial = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(f"[\n{lines}\n]\n")
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    publish_text(path, f"[\n{lines}\n]\n")
 
 
 def read_results(path: Path) -> list[Result]:

@@ -13,7 +13,7 @@ from models.bundle.encoder import Modality
 from models.bundle.identity import digest_tensors
 from models.bundle.preprocessing import ImagePreprocessing
 from models.bundle.tokens import Tokenizer
-from models.config import ImageEncoderConfig, TextEncoderConfig
+from models.config import ImageEncoderConfig, Normalization, TextEncoderConfig
 from models.image.build import build_image_encoder, load_image_weights
 from models.image.served import ServedImageEncoder
 from models.text.build import build_text_encoder
@@ -37,8 +37,9 @@ __all__ = [
 ]
 
 _EFFICIENTNET = ImageEncoderConfig(architecture="efficientnet-lite0", image_size_px=224)
-# The package's own: (x - 127) / 128 of 8-bit RGB.
-_EFFICIENTNET_PIXELS = ImagePreprocessing(size_px=224, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
+_EFFICIENTNET_PIXELS = ImagePreprocessing(
+    size_px=224, mean=Normalization.SYMMETRIC.mean, std=Normalization.SYMMETRIC.std
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from models.bundle.manifest import MANIFEST_FILE, Manifest
-from training.corpora.publish import publish_folder, staging_folder, sync_file
 from training.export.directory_source import read_directory
 from training.export.run_source import is_run, read_run
 from training.export.seal import seal
 from training.export.source import ExportConfig, ExportSource
+from training.publish import publish_folder, staging_folder, sync_path
 
 __all__ = ["default_name", "export_directory", "export_run", "export_source", "read_source", "require_free"]
 
@@ -107,7 +107,7 @@ def export_source(source: ExportSource, bundle_dir: Path, config: ExportConfig) 
         manifest = seal(source, staging, name=config.name or default_name(bundle_dir), config=config)
         for file in staging.rglob("*"):
             if file.is_file():
-                sync_file(file)
+                sync_path(file)
         _publish(staging, bundle_dir)
     return manifest
 

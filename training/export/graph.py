@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 from transformers import PreTrainedModel
+
+from training.publish import publish_file
 
 __all__ = ["OPSET", "export_image_graph", "export_text_graph"]
 
@@ -111,7 +111,8 @@ def _export(
         raise AssertionError("the exporter returns the program where it is given no file")
     graph = program.model_proto
     _strip(graph)
-    _publish(graph, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    publish_file(path, lambda partial: partial.write_bytes(graph.SerializeToString(deterministic=True)))
 
 
 @contextmanager
@@ -141,18 +142,3 @@ def _strip(graph: onnx.ModelProto) -> None:
         del function.metadata_props[:]
     del graph.graph.metadata_props[:]
     del graph.metadata_props[:]
-
-
-def _publish(graph: onnx.ModelProto, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(graph.SerializeToString(deterministic=True))
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

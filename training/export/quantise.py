@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -12,6 +11,8 @@ from pathlib import Path
 
 import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic  # type: ignore[import-untyped]  # has no stubs
+
+from training.publish import sync_path
 
 __all__ = ["quantise_graph"]
 
@@ -52,7 +53,7 @@ def quantise_graph(source: Path, destination: Path) -> None:
                 f"{source} has no matrix product with constant weights to quantise; int8 is for transformers: "
                 "serve this encoder as fp32"
             )
-        _sync(quantised)
+        sync_path(quantised)
         quantised.replace(destination)
 
 
@@ -67,14 +68,6 @@ def _find_sensitive(graph: onnx.ModelProto) -> list[str]:
         and shape[0] >= _CONTRACTION * shape[1]
     ]
     return contracting[: (len(contracting) + 1) // 2]
-
-
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
-from training.fit.atomic import publish
+from training.publish import publish_file
 
 __all__ = ["CHECKPOINT_FILE", "AtomicCheckpointIO", "read_checkpoint"]
 
@@ -30,7 +30,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         if storage_options is not None:
             raise TypeError("checkpoints are plain files; storage_options is not offered")
-        publish(Path(path), lambda temporary: torch.save(checkpoint, temporary))
+        publish_file(Path(path), lambda temporary: torch.save(checkpoint, temporary))
 
     def load_checkpoint(
         self,

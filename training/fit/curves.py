@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from training.fit.atomic import publish
+from training.publish import publish_file
 
 __all__ = ["draw_curves"]
 
@@ -46,7 +46,7 @@ def draw_curves(rows: Sequence[dict[str, float]], path: Path, *, title: str) -> 
         axes.set_xlabel("step", fontsize="small")
         axes.grid(alpha=0.3)
     FigureCanvasAgg(figure)  # draws without a display
-    publish(path, lambda temporary: figure.savefig(temporary, dpi=110, format="png"))
+    publish_file(path, lambda temporary: figure.savefig(temporary, dpi=110, format="png"))
 
 
 def _smooth(values: Sequence[float]) -> list[float]:

@@ -16,7 +16,6 @@ from torch import nn
 from training.batches.feed import Feed
 from training.config import SCHEMA_VERSION, FitConfig
 from training.config_json import encode
-from training.fit.atomic import publish
 from training.fit.callbacks import Measuring, Saving, Telling
 from training.fit.collapse import CollapseError, DivergenceError
 from training.fit.curves import draw_curves
@@ -30,6 +29,7 @@ from training.fit.reporting import Reporter, SilentReporter
 from training.fit.run_folder import RunFolder
 from training.fit.schedule import check_schedule
 from training.methods.base import Method
+from training.publish import publish_file
 
 __all__ = ["FitResult", "Sitting", "fit", "is_first_process", "train"]
 
@@ -82,7 +82,7 @@ def fit(
     The method is a `training.methods.base.Method` around any encoder; the data come as a `Feed`, of which `TextFeed`
     and `ImageFeed` are two. A pixel-reading encoder on an array of images:
 
-        method = SimCLR(my_encoder, SimCLRConfig.small(), context=context)
+        method = SimCLR(my_encoder, SimCLRConfig(temperature=0.5), context=context)
         feed = ImageFeed(source=my_images, indices=np.arange(50_000), views=method.views(), preprocessing=pixels)
         result = fit(method, feed, FitConfig(loop=LoopConfig(max_steps=1000)), Path("runs/mine"))
 
@@ -153,7 +153,7 @@ def train(method: Method, feed: Feed, config: FitConfig, sitting: Sitting) -> Fi
             sitting.reporter.note(stopped)
         raise Interrupted(stopped)
     if is_first_process():
-        publish(run.encoder, lambda path: path.write_bytes(save(_tensors(sitting.kept))))
+        publish_file(run.encoder, lambda path: path.write_bytes(save(_tensors(sitting.kept))))
     latest = {name: value for row in read_metrics(run.metrics) for name, value in row.items()}
     return FitResult(folder=run, steps=max_steps, seconds=time.perf_counter() - started, metrics=latest)
 

@@ -8,7 +8,7 @@ import torch
 
 from models.bundle.encoder import Modality
 from models.bundle.preprocessing import ImagePreprocessing, Resize
-from models.config import ImageEncoderConfig
+from models.config import ImageEncoderConfig, Normalization
 from models.image.build import build_image_encoder, load_image_weights
 from models.image.encoder import ImageEncoder
 from training.batches.image_batches import ImageFeed
@@ -29,8 +29,6 @@ from training.methods.base import Method, MethodContext
 __all__ = ["fit_image"]
 
 _MANIFEST = "pack.json"
-_SMALL_PX = 64
-"""Up to this side a method's settings for small images are taken."""
 
 
 def fit_image(
@@ -54,12 +52,12 @@ def fit_image(
     reporter = reporter or SilentReporter()
     entry = require_method(config.method, Modality.IMAGE)
     size_px = config.encoder.image_size_px
-    settings = method_config(entry, config.settings, presets=("small",) if size_px <= _SMALL_PX else ())
+    settings = method_config(entry, config.settings)
     run = RunFolder(config.out)
     if is_first_process():
         run.begin(source=config.data, resume=resume, overwrite=overwrite)
     pack = _open_pack(config, run, reporter)
-    preprocessing = _preprocessing(pack, size_px)
+    preprocessing = _preprocessing(pack, config)
     indices = pack.indices(Split.TRAIN)
     context = MethodContext(
         dataset_size=len(indices), batch_size=config.batch_size * config.fit.device.devices, image_size_px=size_px
@@ -97,10 +95,20 @@ def _open_pack(config: ImageRunConfig, run: RunFolder, reporter: Reporter) -> Im
     return ImagePack.open(run.pack)
 
 
-def _preprocessing(pack: ImagePack, size_px: int) -> ImagePreprocessing:
-    """Returns how served images are prepared: as the pack's were."""
+def _preprocessing(pack: ImagePack, config: ImageRunConfig) -> ImagePreprocessing:
+    """Returns how served images are prepared: as the pack's were, and normalised as the weights want it."""
     red, green, blue = (int(value) for value in pack.manifest["background"])
-    return ImagePreprocessing(size_px=size_px, resize=Resize(pack.manifest["resize"]), background=(red, green, blue))
+    normalization = config.normalization
+    if normalization is None:
+        lite = config.init is not None and config.encoder.architecture == "efficientnet-lite0"
+        normalization = Normalization.SYMMETRIC if lite else Normalization.IMAGENET
+    return ImagePreprocessing(
+        size_px=config.encoder.image_size_px,
+        resize=Resize(pack.manifest["resize"]),
+        background=(red, green, blue),
+        mean=normalization.mean,
+        std=normalization.std,
+    )
 
 
 def _encoder(config: ImageRunConfig) -> ImageEncoder:
@@ -109,7 +117,8 @@ def _encoder(config: ImageRunConfig) -> ImageEncoder:
         encoder = build_image_encoder(config.encoder)
     if config.init is not None:
         load_image_weights(encoder, config.init)
-    return encoder.freeze(config.freeze)
+    # With channels last, as the feed's views are, convolutions take a fifth less time on a CPU.
+    return encoder.to(memory_format=torch.channels_last).freeze(config.freeze)
 
 
 def _labels(method: Method, pack: ImagePack, config: ImageRunConfig) -> Any:

@@ -24,7 +24,6 @@ from training.config_json import encode
 from training.corpora.pack_source import pack_text_source
 from training.corpora.splits import Split
 from training.corpora.text_pack import TextPack
-from training.fit.atomic import publish_text
 from training.fit.evaluator import Evaluator, NextSentenceEvaluator
 from training.fit.fit import FitResult, Sitting, is_first_process, train
 from training.fit.method_settings import method_config, require_method
@@ -32,6 +31,7 @@ from training.fit.reporting import Reporter, SilentReporter
 from training.fit.run_folder import RunFolder
 from training.fit.streams import Streams
 from training.methods.base import Method, MethodContext
+from training.publish import publish_text
 from training.tokenizer import train_tokenizer
 
 __all__ = ["fit_text"]
@@ -65,7 +65,7 @@ def fit_text(
     pack = _open_pack(config.data, run)
     tokenizer = _tokenizer(config, pack, run, reporter)
     towers, encoder = _towers(config, tokenizer)
-    settings = method_config(entry, config.settings, presets=("tied",) if len(towers) == 1 else ())
+    settings = method_config(entry, config.settings)
     feed = TextFeed(
         corpus=tokenise_corpus(_sentences(pack, Split.TRAIN), tokenizer, max_tokens=encoder.max_tokens),
         block_size=config.batch_size,
@@ -117,7 +117,7 @@ def _towers(config: TextRunConfig, tokenizer: Tokenizer) -> tuple[list[TextEncod
         pretrained, encoder = load_pretrained_text(config.init)
         towers = [pretrained]
     else:
-        encoder = replace(config.encoder or TextEncoderConfig(towers=2), vocab_size=tokenizer.vocab_size)
+        encoder = replace(config.encoder or TextEncoderConfig(), vocab_size=tokenizer.vocab_size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(Streams(config.fit.loop.seed).number("weights"))
             towers = [build_text_encoder(encoder) for _ in range(encoder.towers)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from training.config_json import decode, encode
@@ -30,14 +30,12 @@ def require_method(name: str, modality: str) -> MethodEntry:
     return entry
 
 
-def method_config(entry: MethodEntry, settings: Mapping[str, Any], *, presets: Iterable[str] = ()) -> Any:
+def method_config(entry: MethodEntry, settings: Mapping[str, Any]) -> Any:
     """Builds a method's configuration.
 
     Args:
         entry: The method.
-        settings: What the user sets, by field name, in JSON's own types.
-        presets: Names of constructors that suit the run, such as `small`; the first that the configuration has gives
-            the fields that the user does not set. Without one they are the paper's.
+        settings: What differs from the configuration's defaults, by field name, in JSON's own types.
 
     Returns:
         The configuration.
@@ -46,13 +44,14 @@ def method_config(entry: MethodEntry, settings: Mapping[str, Any], *, presets: I
         ValueError: There is no such setting, or its value is refused.
     """
     kind = entry.load_config()
-    preset = next((getattr(kind, name) for name in presets if hasattr(kind, name)), kind)
-    defaults = encode(preset())
+    defaults = encode(kind())
     unknown = sorted(set(settings) - set(defaults))
     if unknown:
-        offered = ", ".join(f"{name.replace('_', '-')} ({value})" for name, value in defaults.items())
+        offered = ", ".join(
+            f"{name.replace('_', '-')} ({value})" for name, value in (defaults | settings).items() if name in defaults
+        )
         raise ValueError(f"--set {unknown[0].replace('_', '-')}: {entry.name} has no such setting; it has {offered}")
     try:
-        return decode(kind, {**defaults, **settings})
+        return decode(kind, settings)
     except ValueError as error:
         raise ValueError(f"--set: {error}") from error

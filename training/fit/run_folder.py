@@ -30,9 +30,9 @@ from models.text.build import build_text_encoder
 from models.text.served import ServedTextEncoder
 from training.config import SCHEMA_VERSION
 from training.config_json import differences
-from training.fit.atomic import publish_text
 from training.fit.checkpoints import CHECKPOINT_FILE
 from training.fit.metrics_log import METRICS_FILE
+from training.publish import publish_text
 
 __all__ = ["LoadedRun", "RunFolder", "load_run"]
 

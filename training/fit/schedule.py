@@ -19,8 +19,8 @@ def check_schedule(config: OptimiserConfig, max_steps: int) -> None:
     Raises:
         ValueError: It does not.
     """
-    if config.warmup_steps and config.warmup_steps >= max_steps:
-        raise ValueError(f"--warmup-steps ({config.warmup_steps}) must be < the run's steps ({max_steps})")
+    if config.warmup_steps and _warmup_steps(config, max_steps) >= max_steps:
+        raise ValueError(f"--warmup-steps ({config.warmup_steps:g}) must be < the run's steps ({max_steps})")
 
 
 def rate_factor(config: OptimiserConfig, step: int, max_steps: int) -> float:
@@ -32,12 +32,18 @@ def rate_factor(config: OptimiserConfig, step: int, max_steps: int) -> float:
         max_steps: Steps of the run.
 
     Returns:
-        In [0, 1]: (step + 1) / (warmup_steps + 1) in the warm-up, so that the first step is not lost; then 1, or half a
+        In [0, 1]: (step + 1) / (w + 1) in a warm-up of w steps, so that the first step is not lost; then 1, or half a
         cosine that would reach 0 at `max_steps`.
     """
-    if step < config.warmup_steps:
-        return (step + 1) / (config.warmup_steps + 1)
+    warmup = _warmup_steps(config, max_steps)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
     if config.schedule is Schedule.CONSTANT:
         return 1.0
-    done = (step - config.warmup_steps) / max(1, max_steps - config.warmup_steps)
+    done = (step - warmup) / max(1, max_steps - warmup)
     return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _warmup_steps(config: OptimiserConfig, max_steps: int) -> int:
+    share = config.warmup_steps if config.warmup_steps < 1 else 0.0
+    return int(share * max_steps) if share else int(config.warmup_steps)

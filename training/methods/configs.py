@@ -1,14 +1,13 @@
 """What each method may be told. Torch-free.
 
-A configuration without arguments holds the paper's settings. An image method's `small()` holds those for images up to
-64 px and data sets of thousands, a text method's `tied()` those for one tower; a fit takes the one that suits it.
+A configuration without arguments holds the paper's settings, for ImageNet where it has several;
+`training.methods.recipes` has those that suit less data.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Self
 
 from training.views.presets import Augmentation
 
@@ -52,15 +51,6 @@ class QuickThoughtsConfig:
         if self.context_size < 1:
             raise ValueError(f"context_size ({self.context_size}) must be >= 1")
 
-    @classmethod
-    def tied(cls) -> Self:
-        """Returns the settings for one pretrained tower, whose cosine is served: an adaptation, not the paper's.
-
-        Returns:
-            Cosine with temperature 0.05, as SimCSE and sentence-transformers train such encoders.
-        """
-        return cls(similarity=Similarity.COSINE, temperature=0.05)
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SimCLRConfig:
@@ -76,6 +66,9 @@ class SimCLRConfig:
     """Set of random changes for both views."""
     strength: float = 1.0
     """Factor on the colour changes, at least 0."""
+    smallest_crop: float | None = None
+    """Least area of a view's crop as a fraction of the image's, in (0, 1]; the set's own where not given. Drawings and
+    logos, which a small crop makes unrecognisable, want 0.35 to 0.5."""
 
     def __post_init__(self) -> None:
         if self.temperature <= 0:
@@ -84,15 +77,6 @@ class SimCLRConfig:
             raise ValueError(
                 f"projection_width ({self.projection_width}) and hidden_width ({self.hidden_width}) must be >= 1"
             )
-
-    @classmethod
-    def small(cls) -> Self:
-        """Returns the paper's settings for 32 px images (appendix B.9).
-
-        Returns:
-            Temperature 0.5; the views change with the image size by themselves.
-        """
-        return cls(temperature=0.5)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,6 +96,9 @@ class MeanShiftConfig:
     """Set of random changes for the strong view."""
     strength: float = 1.0
     """Factor on the colour changes, at least 0."""
+    smallest_crop: float | None = None
+    """Least area of a view's crop as a fraction of the image's, in (0, 1]; the set's own where not given. Drawings and
+    logos, which a small crop makes unrecognisable, want 0.35 to 0.5."""
     neighbour_warmup: float = 0.0
     """Fraction of the training over which the neighbours grow from 1 to `neighbour_count`; the paper has none."""
 
@@ -124,12 +111,3 @@ class MeanShiftConfig:
             raise ValueError(f"ema_decay ({self.ema_decay}) must be in [0, 1]")
         if not 0 <= self.neighbour_warmup <= 1:
             raise ValueError(f"neighbour_warmup ({self.neighbour_warmup}) must be in [0, 1]")
-
-    @classmethod
-    def small(cls) -> Self:
-        """Returns settings for data sets of thousands of small images: an adaptation; no paper gives any.
-
-        Returns:
-            A bank sized by the data set, and SimCLR's stronger crops.
-        """
-        return cls(bank_size=None, augmentation=Augmentation.SIMCLR)

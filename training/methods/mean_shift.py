@@ -55,8 +55,10 @@ class MeanShift(Method):
 
     def views(self) -> tuple[ViewSpec, ...]:
         """Returns the online branch's view, strong, and the target's, weak or strong."""
-        strong = view_of(self.config.augmentation, self.image_size_px, strength=self.config.strength)
-        return strong, view_of(Augmentation.WEAK, self.image_size_px) if self.config.weak_target else strong
+        config, size_px = self.config, self.image_size_px
+        crop = config.smallest_crop
+        strong = view_of(config.augmentation, size_px, strength=config.strength, smallest_crop=crop)
+        return strong, view_of(Augmentation.WEAK, size_px, smallest_crop=crop) if config.weak_target else strong
 
     def loss(self, batch: ImageBatch, progress: Progress) -> LossOutput:
         """Computes the mean squared distance of each prediction to its target's nearest neighbours in the bank.

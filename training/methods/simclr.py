@@ -38,7 +38,10 @@ class SimCLR(Method):
 
     def views(self) -> tuple[ViewSpec, ...]:
         """Returns two views from one set of changes."""
-        view = view_of(self.config.augmentation, self.image_size_px, strength=self.config.strength)
+        config = self.config
+        view = view_of(
+            config.augmentation, self.image_size_px, strength=config.strength, smallest_crop=config.smallest_crop
+        )
         return view, view
 
     def loss(self, batch: ImageBatch, progress: Progress) -> LossOutput:  # noqa: ARG002 - no schedule in the paper

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from typing import Any, Literal, cast
+
+from training.methods.recipes import MEAN_SHIFT, QUICK_THOUGHTS, SIMCLR, Recipe, RecipeName, Recipes
 
 __all__ = ["ENTRY_POINT_GROUP", "METHODS", "MethodEntry", "all_methods", "find_method"]
 
@@ -36,6 +38,8 @@ class MethodEntry:
     """`module:Class` of its configuration, which loads no torch."""
     summary: str
     """One line of the help."""
+    recipes: Recipes = field(default_factory=dict)
+    """What its runs are told where the user says nothing."""
 
     def load(self) -> Callable[..., Any]:
         """Imports the method.
@@ -53,6 +57,24 @@ class MethodEntry:
         """
         return cast(type[Any], _load(self.config))
 
+    def recipe(self, name: RecipeName | None = None, *, pretrained: bool = False) -> Recipe:
+        """Returns what a run is told where the user says nothing.
+
+        Args:
+            name: The recipe asked for; None: the one that suits the start.
+            pretrained: Whether the run starts from trained weights.
+
+        Returns:
+            The method's recipe, or a plain one where it brings none.
+
+        Raises:
+            ValueError: The method has no recipe of the name asked for.
+        """
+        if name is not None and name not in self.recipes:
+            offered = ", ".join(self.recipes) or "none of its own"
+            raise ValueError(f"--recipe {name}: {self.name} has {offered}; choose one of them or leave it out")
+        return self.recipes.get(name or (RecipeName.ADAPT if pretrained else RecipeName.SCRATCH), Recipe())
+
 
 def _entries(*entries: MethodEntry) -> dict[str, MethodEntry]:
     return {entry.name: entry for entry in entries}
@@ -67,6 +89,7 @@ METHODS: Mapping[str, MethodEntry] = _entries(
         target="training.methods.quick_thoughts:QuickThoughts",
         config="training.methods.configs:QuickThoughtsConfig",
         summary="tell a sentence's neighbours from the other sentences of its block",
+        recipes=QUICK_THOUGHTS,
     ),
     MethodEntry(
         name="simclr",
@@ -76,6 +99,7 @@ METHODS: Mapping[str, MethodEntry] = _entries(
         target="training.methods.simclr:SimCLR",
         config="training.methods.configs:SimCLRConfig",
         summary="find the other view of an image among all views of the batch",
+        recipes=SIMCLR,
     ),
     MethodEntry(
         name="mean-shift",
@@ -85,6 +109,7 @@ METHODS: Mapping[str, MethodEntry] = _entries(
         target="training.methods.mean_shift:MeanShift",
         config="training.methods.configs:MeanShiftConfig",
         summary="move an image to the mean of its other view's nearest neighbours",
+        recipes=MEAN_SHIFT,
     ),
 )
 """The methods of this package."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 
 from training.views.spec import ViewSpec
@@ -29,26 +30,32 @@ class Augmentation(StrEnum):
     """For grey images, whose hue and saturation cannot change: crop, flip, brightness, contrast. Our own choice."""
 
 
-def view_of(augmentation: Augmentation, size_px: int, *, strength: float = 1.0) -> ViewSpec:
+def view_of(
+    augmentation: Augmentation, size_px: int, *, strength: float = 1.0, smallest_crop: float | None = None
+) -> ViewSpec:
     """Returns the view that a set of changes makes at a size.
 
     Args:
         augmentation: The set.
         size_px: Side of the view.
         strength: Factor on the colour changes; 1 is the paper's.
+        smallest_crop: Least area of the crop as a fraction of the image's, in (0, 1]; None: the set's.
 
     Returns:
         The view.
 
     Raises:
-        ValueError: `size_px` is below 1 or `strength` below 0.
+        ValueError: `size_px` is below 1, `strength` below 0 or `smallest_crop` outside (0, 1].
     """
     if size_px < 1 or strength < 0:
         raise ValueError(f"a view needs size_px ({size_px}) >= 1 and strength ({strength}) >= 0")
+    if smallest_crop is not None and not 0 < smallest_crop <= 1:
+        raise ValueError(f"smallest_crop ({smallest_crop}) must be in (0, 1]")
     if augmentation is Augmentation.SIMCLR:
         small = size_px <= _SMALL_IMAGE_PX
         augmentation = Augmentation.SIMCLR_32 if small else Augmentation.SIMCLR_224
-    return _set(augmentation, size_px).scaled(strength)
+    view = _set(augmentation, size_px).scaled(strength)
+    return view if smallest_crop is None else replace(view, crop_scale=(smallest_crop, 1.0))
 
 
 def _set(augmentation: Augmentation, size_px: int) -> ViewSpec:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from diptych.cli.main import main
 from diptych.cli.train_flags import OptimiserFlags, TextEncoderFlags, parse_settings
-from models.config import Pooling, TextArchitecture
+from models.config import Pooling, TextArchitecture, TextEncoderConfig
 from training.config import OptimiserConfig, OptimiserName
 
 QUICK = ["--max-steps", "2", "--threads", "1", "--accelerator", "cpu"]
@@ -50,8 +50,8 @@ def test_texts_of_ones_own_become_a_run(texts: Path, tmp_path: Path, capsys: pyt
     assert f"next: diptych export {run} bundles/texts" in err
     config = json.loads((run / "config.json").read_text())
     assert config["encoder"]["width"] == 8
-    assert config["encoder"]["towers"] == 2
-    assert config["run"]["fit"]["optimiser"]["gradient_clip"] == 5.0
+    assert config["encoder"]["towers"] == 1
+    assert config["method"]["similarity"] == "cosine"
     assert config["environment"]["threads"] == 1
 
 
@@ -64,7 +64,7 @@ def test_pictures_of_ones_own_become_a_run(pictures: Path, tmp_path: Path, capsy
     assert (code, capsys.readouterr().out) == (0, f"{run}\n")
     config = json.loads((run / "config.json").read_text())
     assert (config["method"]["neighbour_count"], config["method"]["weak_target"]) == (2, False)
-    assert config["run"]["fit"]["optimiser"]["learning_rate"] == 0.05
+    assert config["run"]["fit"]["optimiser"]["learning_rate"] == 2e-3
     assert config["encoder"]["image_size_px"] == 16
 
 
@@ -91,10 +91,22 @@ def test_a_finished_run_is_not_overwritten(pictures: Path, tmp_path: Path, capsy
     assert (tmp_path / "run/encoder.safetensors").read_bytes() != before
 
 
+def test_the_papers_recipe_is_taken_and_a_flag_replaces_one_part(texts: Path, tmp_path: Path) -> None:
+    small = ["--batch-size", "20", "--width", "8", "--embedding-width", "8", "--vocab-size", "300"]
+
+    assert main(["train", "text", str(texts), str(tmp_path / "run"), "--recipe", "paper", *small, *QUICK]) == 0
+
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["encoder"]["towers"], config["encoder"]["width"], config["encoder"]["pooling"]) == (2, 8, "last")
+    assert config["method"]["similarity"] == "inner-product"
+    optimiser = config["run"]["fit"]["optimiser"]
+    assert (optimiser["learning_rate"], optimiser["gradient_clip"], config["run"]["batch_size"]) == (5e-4, 5.0, 20)
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--set", "temprature=1"], "error: --set temprature: simclr has no such setting; it has temperature (0.5)"),
+        (["--set", "temprature=1"], "error: --set temprature: simclr has no such setting; it has temperature (0.1)"),
         (["--set", "temperature"], "error: --set temperature: write NAME=VALUE"),
         (["--method", "quick-thoughts"], "error: --method quick-thoughts learns from text; use: diptych train text"),
         (["--method", "magic"], "error: no method 'magic'; there are: mean-shift, quick-thoughts, simclr"),
@@ -144,10 +156,12 @@ def test_only_given_flags_change_the_methods_optimiser() -> None:
     )
 
 
-def test_encoder_flags_are_none_unless_given_and_follow_the_architecture() -> None:
-    assert TextEncoderFlags().config() is None
-    wide = TextEncoderFlags(width=128).config()
-    transformer = TextEncoderFlags(architecture="transformer", towers=1).config()
+def test_encoder_flags_go_over_the_recipes_shape_and_follow_the_architecture() -> None:
+    base = TextEncoderConfig(towers=2)
+    assert TextEncoderFlags().over(base, pretrained=False) == base
+    assert TextEncoderFlags().over(base, pretrained=True) is None
+    wide = TextEncoderFlags(width=128).over(base, pretrained=False)
+    transformer = TextEncoderFlags(architecture="transformer", towers=1).over(base, pretrained=False)
 
     assert wide is not None
     assert (wide.architecture, wide.width, wide.towers) == (TextArchitecture.GRU, 128, 2)

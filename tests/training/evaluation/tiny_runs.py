@@ -53,11 +53,12 @@ def make_image_pack(folder: Path, *, size_px: int = 16) -> ImagePack:
 
 
 def train_text(pack: Path, run: Path, *, towers: int = 2) -> Path:
-    """Trains small GRUs for two steps."""
+    """Trains small GRUs for two steps, one tower by the cosine it is served with."""
     encoder = TextEncoderConfig(width=16, embedding_width=8, max_tokens=20, towers=towers)
     config = TextRunConfig(
         data=pack,
         out=run,
+        settings={"similarity": "cosine", "temperature": 0.05} if towers == 1 else {},
         encoder=encoder,
         tokenizer=TokenizerConfig(vocab_size=300),
         batch_size=16,

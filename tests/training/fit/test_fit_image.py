@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from models.bundle.preprocessing import ImagePreprocessing
-from models.config import ImageEncoderConfig
+from models.config import ImageEncoderConfig, Normalization
 from models.image.served import ServedImageEncoder
 from training.batches.image_batches import ImageFeed
 from training.config import FitConfig, ImageRunConfig
@@ -85,12 +85,6 @@ def test_labels_are_looked_at_but_never_learnt_from(config: ImageRunConfig) -> N
     assert rows[-1]["validation_knn"] > 0.8
 
 
-def test_small_images_take_the_small_settings(config: ImageRunConfig, tmp_path: Path) -> None:
-    run = load_run(fit_image(replace(config, method="simclr", settings={})).folder.path)
-
-    assert run.config["method"]["temperature"] == 0.5
-
-
 def test_training_goes_on_from_another_runs_weights(config: ImageRunConfig, tmp_path: Path) -> None:
     first = fit_image(config).folder
 
@@ -99,6 +93,18 @@ def test_training_goes_on_from_another_runs_weights(config: ImageRunConfig, tmp_
 
     before = load_run(first.path).served.state_dict()
     assert all(torch.equal(before[name], value) for name, value in second.served.state_dict().items())
+
+
+def test_pixels_are_normalised_as_told_and_served_so(config: ImageRunConfig, tmp_path: Path) -> None:
+    plain = fit_image(config).folder
+    told = fit_image(replace(config, out=tmp_path / "told", normalization=Normalization.SYMMETRIC)).folder
+    shape = ImageEncoderConfig(architecture="efficientnet-lite0", image_size_px=8)
+    first = fit_image(replace(config, out=tmp_path / "lite", encoder=shape)).folder
+    lite = fit_image(replace(config, out=tmp_path / "again", encoder=shape, init=first.encoder)).folder
+
+    means = [load_run(run.path).config["preprocessing"]["image_mean"][0] for run in (plain, told, first, lite)]
+    assert means == [0.485, 127 / 255, 0.485, 127 / 255]
+    assert read_metrics(plain.metrics)[-1]["loss"] != read_metrics(told.metrics)[-1]["loss"]
 
 
 def test_raw_images_are_packed_into_the_run(config: ImageRunConfig, tmp_path: Path) -> None:
@@ -149,7 +155,7 @@ def test_an_encoder_and_images_of_ones_own(fit_config: Callable[..., FitConfig],
     encoder = OwnEncoder()
     before = encoder.map.weight.detach().clone()
     context = MethodContext(dataset_size=30, batch_size=10, image_size_px=12)
-    method = SimCLR(encoder, SimCLRConfig.small(), context=context)  # type: ignore[arg-type]  # any module with a width
+    method = SimCLR(encoder, SimCLRConfig(temperature=0.5), context=context)  # type: ignore[arg-type]  # any module with a width
     feed = ImageFeed(
         source=OwnImages(),
         indices=np.arange(30),

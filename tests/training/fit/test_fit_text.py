@@ -137,7 +137,6 @@ def test_a_start_from_a_directory_ties_the_towers_and_keeps_its_tokenizer(
     assert (run.encoder.towers, run.encoder.pooling, run.encoder.max_tokens) == (1, Pooling.MEAN, 32)
     assert run.tokenizer is not None
     assert run.tokenizer.to_json() == Tokenizer.load(bert_directory).to_json()
-    assert run.config["method"]["similarity"] == "cosine"
 
 
 def test_frozen_layers_stay_and_others_move(config: TextRunConfig, bert_directory: Path) -> None:

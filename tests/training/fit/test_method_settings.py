@@ -10,17 +10,15 @@ def test_without_settings_a_method_is_its_papers() -> None:
     assert method_config(require_method("simclr", "image"), {}) == SimCLRConfig()
 
 
-def test_a_preset_suits_the_run_and_settings_come_over_it() -> None:
-    entry = require_method("mean-shift", "image")
+def test_settings_come_over_the_papers() -> None:
+    found = method_config(require_method("mean-shift", "image"), {"ema_decay": 1, "bank_size": None})
 
-    assert method_config(entry, {}, presets=("small",)) == MeanShiftConfig.small()
-    found = method_config(entry, {"ema_decay": 1, "weak_target": False}, presets=("small",))
-    assert (found.ema_decay, found.weak_target, found.bank_size) == (1.0, False, None)
+    assert found == MeanShiftConfig(ema_decay=1.0, bank_size=None)
 
 
 def test_an_unknown_setting_is_told_with_those_there_are() -> None:
     with pytest.raises(ValueError, match=r"--set temprature: simclr has no such setting; it has temperature \(0\.5\)"):
-        method_config(require_method("simclr", "image"), {"temprature": 1}, presets=("small",))
+        method_config(require_method("simclr", "image"), {"temprature": 1, "temperature": 0.5})
 
 
 @pytest.mark.parametrize("value", ["warm", True, None])

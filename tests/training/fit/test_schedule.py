@@ -26,6 +26,15 @@ def test_warmup_rises_linearly_and_hands_over_to_the_cosine() -> None:
     assert rate_factor(config, 14, 24) == pytest.approx(0.5)
 
 
+def test_a_warmup_below_1_is_a_share_of_the_run() -> None:
+    config = OptimiserConfig(schedule=Schedule.COSINE, warmup_steps=0.25)
+
+    assert [rate_factor(config, step, 16) for step in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert rate_factor(config, 0, 3) == 1.0
+    for steps in (1, 2, 3, 1000):
+        check_schedule(config, steps)
+
+
 def test_a_warmup_as_long_as_the_run_is_refused() -> None:
     with pytest.raises(ValueError, match=r"--warmup-steps \(100\) must be < the run's steps \(100\)"):
         check_schedule(OptimiserConfig(warmup_steps=100), 100)

@@ -141,7 +141,7 @@ def test_self_fraction_tells_of_old_copies() -> None:
 
 
 def test_bank_follows_the_data_where_not_given() -> None:
-    small = MeanShiftConfig.small()
+    small = MeanShiftConfig(bank_size=None)
     assert method(small).bank.size == 200
     large = replace(CONTEXT, dataset_size=60_000)
     assert MeanShift(small_encoder(seed=0), small, context=large).bank.size == 8192

@@ -69,7 +69,8 @@ def test_both_towers_get_gradients() -> None:
 
 def test_a_tied_tower_scores_by_cosine_over_temperature() -> None:
     tower = BagTower(seed=1)
-    method = QuickThoughts([tower], QuickThoughtsConfig.tied(), context=CONTEXT)
+    config = QuickThoughtsConfig(similarity=Similarity.COSINE, temperature=0.05)
+    method = QuickThoughts([tower], config, context=CONTEXT)
     batch = chain(8, seed=0)
     unit = nn.functional.normalize(tower(batch.input_ids, batch.attention_mask).pooled, dim=1)
     adjacency = adjacency_of(batch.document, batch.index, batch.sentence)

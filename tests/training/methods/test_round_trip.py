@@ -19,7 +19,7 @@ IMAGE_METHODS = [entry.name for entry in METHODS.values() if entry.modality == "
 def build(name: str, *, seed: int) -> Method:
     entry = METHODS[name]
     # A bank of 150 with batches of 64 is left in the middle of a wrap.
-    config = MeanShiftConfig(bank_size=150) if name == "mean-shift" else entry.load_config().small()
+    config = MeanShiftConfig(bank_size=150) if name == "mean-shift" else entry.load_config()()
     method: Method = entry.load()(small_encoder(seed=seed), config, context=CONTEXT)
     return method
 

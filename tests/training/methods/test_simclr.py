@@ -29,7 +29,7 @@ START = Progress(step=0, max_steps=10, epoch=0)
 
 def method(config: SimCLRConfig | None = None) -> SimCLR:
     encoder = small_encoder(seed=0)
-    return SimCLR(encoder, config or SimCLRConfig.small(), context=CONTEXT)
+    return SimCLR(encoder, config or SimCLRConfig(temperature=0.5), context=CONTEXT)
 
 
 def test_loss_is_nt_xent_of_the_projections_of_both_views() -> None:
@@ -61,6 +61,7 @@ def test_views_are_the_papers_and_follow_the_strength() -> None:
     first, second = method().views()
     assert first == second == view_of(Augmentation.SIMCLR_32, SIZE_PX)
     assert method(SimCLRConfig(strength=0.5)).views()[0].brightness == first.brightness / 2
+    assert {view.crop_scale for view in method(SimCLRConfig(smallest_crop=0.4)).views()} == {(0.4, 1.0)}
 
 
 def test_heads_have_the_widths_told() -> None:
@@ -68,10 +69,6 @@ def test_heads_have_the_widths_told() -> None:
     output = simclr.loss(image_batch([COLOURFUL] * 2, count=4, step=0), START)
     assert tuple(output.projections.shape) == (8, 24)
     assert simclr.projector.blocks[0].outputs == 40
-
-
-def test_settings_are_the_papers_but_for_small_images() -> None:
-    assert (SimCLRConfig().temperature, SimCLRConfig.small().temperature) == (0.1, 0.5)
 
 
 def test_it_learns_what_colours_hide() -> None:

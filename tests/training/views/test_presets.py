@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from training.views.presets import Augmentation, view_of
@@ -34,6 +36,17 @@ def test_strength_is_one_dial() -> None:
     view = view_of(Augmentation.SIMCLR_224, 224, strength=4)
     assert (view.brightness, view.hue) == (3.2, 0.5)
     assert view_of(Augmentation.STRONG, 32, strength=0).contrast == 0
+
+
+def test_the_smallest_crop_is_another() -> None:
+    view = view_of(Augmentation.STRONG, 32, strength=2, smallest_crop=0.5)
+    assert view == replace(view_of(Augmentation.STRONG, 32, strength=2), crop_scale=(0.5, 1.0))
+
+
+@pytest.mark.parametrize("share", [0.0, 1.1, float("nan")])
+def test_a_crop_that_no_image_has_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match=r"smallest_crop \(.*\) must be in \(0, 1\]"):
+        view_of(Augmentation.WEAK, 32, smallest_crop=share)
 
 
 def test_bad_views_are_refused() -> None:

