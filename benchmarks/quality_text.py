@@ -23,7 +23,7 @@ from training.evaluation.suite import EvaluationConfig
 
 __all__ = ["run_benchmark"]
 
-_ADAPTATION_FLAGS = ("--max-steps", "120")
+_ADAPTATION_FLAGS = ("--max-steps", "60")
 _QUICK_FLAGS = ("--batch-size", "16", "--max-steps", "3", "--warmup-steps", "0", "--collapse-threshold", "0")
 _TASKS = ("next-sentence", "description-retrieval", "geometry")
 

