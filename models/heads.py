@@ -6,7 +6,7 @@ Every head is a row of blocks. Its docstring quotes the sentence that fixes its 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -109,6 +109,7 @@ class MeanShiftProjector(ProjectionHead):
 
     Args:
         inputs: Width F of the representation; at least 4.
+        output_norm: Whether a BatchNorm without shift closes it, as SimCLR's and SimSiam's; the authors have none.
 
     Raises:
         ValueError: `inputs` is below 4, so that nothing would be left of F/4.
@@ -117,8 +118,9 @@ class MeanShiftProjector(ProjectionHead):
         - [0] Mean Shift, 2021, https://arxiv.org/abs/2105.07269; https://github.com/UMBCvision/MSF/tree/130191c
     """
 
-    def __init__(self, inputs: int) -> None:
-        super().__init__(_mean_shift_blocks(inputs, inputs))
+    def __init__(self, inputs: int, *, output_norm: bool = False) -> None:
+        *blocks, last = _mean_shift_blocks(inputs, inputs)
+        super().__init__([*blocks, replace(last, batch_norm=output_norm, centre=False)])
 
 
 class MeanShiftPredictor(ProjectionHead):

@@ -30,6 +30,13 @@ def test_mean_shift_heads_normalise_the_hidden_layer_alone() -> None:
         assert kinds(head) == ["Linear", "BatchNorm1d", "ReLU", "Linear"]
 
 
+def test_a_norm_can_close_the_mean_shift_projector() -> None:
+    head = MeanShiftProjector(16, output_norm=True)
+
+    assert kinds(head) == ["Linear", "BatchNorm1d", "ReLU", "Linear", "BatchNorm1d"]
+    assert [parameter.requires_grad for parameter in head.layers[4].parameters()] == [True, False]
+
+
 def test_the_predictor_takes_what_the_projector_gives() -> None:
     assert MeanShiftProjector(20).width == shapes(MeanShiftPredictor(20))[0][0] == MeanShiftPredictor(20).width == 5
 

@@ -90,6 +90,9 @@ class MeanShiftConfig:
     """Nearest targets to move to; 1 is BYOL without symmetry."""
     ema_decay: float = 0.99
     """Of the target branch, constant, in [0, 1]. Paper: m."""
+    output_norm: bool = False
+    """Whether a BatchNorm closes the projector: in short runs it keeps projections from falling into a few dimensions.
+    The authors have none."""
     weak_target: bool = True
     """MSF w/s: the target sees a weak view (crop and flip), the online branch a strong one. False: both strong."""
     augmentation: Augmentation = Augmentation.STRONG

@@ -46,7 +46,7 @@ class MeanShift(Method):
         bank_size = _bank_size(config, context)
         check_bank_size(bank_size, dataset_size=context.dataset_size, batch_size=context.batch_size)
         self.encoder = encoder
-        self.projector = MeanShiftProjector(encoder.width)
+        self.projector = MeanShiftProjector(encoder.width, output_norm=config.output_norm)
         self.predictor = MeanShiftPredictor(encoder.width)
         self.target = EmaTarget(nn.Sequential(self.encoder, self.projector))
         self.bank = RingBank(bank_size, self.projector.width)

@@ -96,8 +96,18 @@ SIMCLR: Recipes = {
 # The authors' bank of a million is for ImageNet alone: None sizes it by the data.
 _OWN_BANK = {"bank_size": None}
 
+# Without negatives a fast start falls into a few dimensions, whatever follows: many small steps of SGD, and a projector
+# that BatchNorm closes, keep the most.
 MEAN_SHIFT: Recipes = {
-    RecipeName.SCRATCH: Recipe(optimiser=_FROM_SCRATCH, settings=_OWN_BANK),
-    RecipeName.ADAPT: Recipe(optimiser=_ADAPTED, settings=_OWN_BANK),
+    RecipeName.SCRATCH: Recipe(
+        batch_size=64,
+        optimiser=replace(_sgd(0.05, 1e-4), warmup_steps=0.02),
+        settings={**_OWN_BANK, "output_norm": True},
+    ),
+    RecipeName.ADAPT: Recipe(
+        batch_size=64,
+        optimiser=replace(_sgd(0.005, 1e-4), warmup_steps=0.02),
+        settings={**_OWN_BANK, "output_norm": True},
+    ),
     RecipeName.PAPER: Recipe(optimiser=_sgd(0.05, 1e-4), settings=_OWN_BANK),
 }
