@@ -64,7 +64,7 @@ def test_pictures_of_ones_own_become_a_run(pictures: Path, tmp_path: Path, capsy
     assert (code, capsys.readouterr().out) == (0, f"{run}\n")
     config = json.loads((run / "config.json").read_text())
     assert (config["method"]["neighbour_count"], config["method"]["weak_target"]) == (2, False)
-    assert config["run"]["fit"]["optimiser"]["learning_rate"] == 2e-3
+    assert config["run"]["fit"]["optimiser"]["learning_rate"] == 0.05
     assert config["encoder"]["image_size_px"] == 16
 
 
