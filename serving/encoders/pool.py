@@ -76,6 +76,8 @@ class EncoderPool:
         self._encoders: dict[str, Encoder] = {}
         self._batchers: dict[str, Batcher] = {}
         self._states: dict[str, EncoderState] = {}
+        # From the first moment, before the folder has been read: nobody knows yet which names there will be.
+        self._is_loading = bundles_dir is not None
         self._listeners: list[StateListener] = []
         self._prepare_threads = ThreadPoolExecutor(config.prepare_threads, thread_name_prefix="prepare")
         self._loading_threads = ThreadPoolExecutor(1, thread_name_prefix="load")
@@ -97,6 +99,7 @@ class EncoderPool:
                 self._states.pop(bundle_dir.name)
             for encoder in encoders:
                 self._add(encoder, bundle_dir)
+        self._is_loading = False
 
     async def close(self, *, drain_s: float) -> bool:
         """Finishes admitted work and stops.
@@ -123,6 +126,25 @@ class EncoderPool:
     def states(self) -> Mapping[str, EncoderState]:
         """Returns where each encoder stands; a bundle that was refused is listed by its folder's name."""
         return dict(self._states)
+
+    def state(self, name: str) -> EncoderState:
+        """Returns where one encoder stands.
+
+        Args:
+            name: The encoder's, or a refused bundle's folder's.
+
+        Returns:
+            Its state.
+
+        Raises:
+            NotReady: None of that name is known yet, and bundles are still being loaded.
+            EncoderNotFound: There is none.
+        """
+        if name in self._states:
+            return self._states[name]
+        if self._is_loading:
+            raise NotReady(f"no encoder named '{name}' is loaded yet; try again in a moment", encoder=name)
+        raise EncoderNotFound(f"no encoder named '{name}' is under the bundles folder", encoder=name)
 
     def add_listener(self, listener: StateListener) -> None:
         """Calls `listener` on the event loop at every change of a state."""
@@ -156,7 +178,7 @@ class EncoderPool:
             return info
         fitting = [info for info in self.infos() if modality is None or info.modality is modality]
         if not fitting:
-            if any(state.phase is EncoderPhase.LOADING for state in self._states.values()):
+            if self._is_loading:
                 raise NotReady("the encoders are still loading; try again in a moment")
             kind = modality or "any input"
             raise ModalityNotServed(f"no loaded encoder reads {kind}", modality=kind)
@@ -278,9 +300,7 @@ class EncoderPool:
         encoder = self._encoders.get(name)
         if encoder is not None:
             return encoder
-        state = self._states.get(name)
-        if state is None:
-            raise EncoderNotFound(f"no encoder named '{name}' is loaded", encoder=name)
+        state = self.state(name)
         if state.phase is EncoderPhase.LOADING:
             raise NotReady(f"encoder '{name}' is still loading; try again in a moment", encoder=name)
         raise EncoderRefused(f"encoder '{name}' was refused: {state.detail}", encoder=name)

@@ -26,7 +26,7 @@ from serving.embedding import (
 from serving.encoders.pool import EncoderPool
 from serving.encoders.request import EmbedOutcome
 from serving.encoders.state import EncoderState
-from serving.errors import EncoderNotFound, ServingError
+from serving.errors import ServingError
 from serving.rpc.enums import ENCODER_STATE_TO_WIRE, METRIC_TO_WIRE, MODALITY_TO_WIRE, purpose_from_wire, truncates
 from serving.rpc.inputs import input_from_wire
 from serving.rpc.limits import check_batch_size, check_reply_bytes
@@ -88,9 +88,7 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
             yield reply
 
     def _encoder(self, name: str) -> pb.Encoder:
-        state = self._pool.states().get(name)
-        if state is None:
-            raise EncoderNotFound(f"no encoder named '{name}' is under the bundles folder", encoder=name)
+        state = self._pool.state(name)
         info = next((info for info in self._pool.infos() if info.name == name), None)
         return encoder_to_wire(name, state, info)
 

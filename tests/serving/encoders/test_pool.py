@@ -143,6 +143,9 @@ async def test_says_not_ready_while_loading(tmp_path: Path) -> None:
         loading.set()
 
     pool.add_listener(listen)
+    for ask in (pool.state, pool.resolve):
+        with pytest.raises(NotReady):  # before the folder is read
+            ask("text")
     starting = asyncio.create_task(pool.start())
     await asyncio.wait_for(loading.wait(), 10)
     with pytest.raises(NotReady):
@@ -152,6 +155,8 @@ async def test_says_not_ready_while_loading(tmp_path: Path) -> None:
     gate.set()
     await starting
     assert seen == [("text", EncoderPhase.LOADING), ("text", EncoderPhase.SERVING)]
+    with pytest.raises(EncoderNotFound):
+        pool.state("missing")
     await pool.close(drain_s=5)
 
 

@@ -80,7 +80,7 @@ def test_each_encoding_holds_the_same_vector(client: Client) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"texts": ["a"], "encoder": "nobody"}, NotFoundError, "no encoder named 'nobody' is loaded"),
+        ({"texts": ["a"], "encoder": "nobody"}, NotFoundError, "no encoder named 'nobody' is under the bundles folder"),
         ({"texts": ["a"], "encoder": "pictures"}, PreconditionError, "encoder 'pictures' reads image, not text"),
     ],
 )
