@@ -269,7 +269,7 @@ class ImageRunConfig:
     init: Path | None = None
     """Weights to start from: safetensors, or a torch file of tensors only."""
     normalization: Normalization | None = None
-    """How pixels are normalised; None: imagenet, or symmetric with the weights of EfficientNet-Lite0's package."""
+    """How pixels are normalised; None: symmetric for efficientnet-lite0, as its weights want it, else imagenet."""
     freeze: int = 0
     """Layers held still, from the input; -1: all."""
     batch_size: int = 256

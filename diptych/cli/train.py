@@ -115,7 +115,7 @@ class TrainImage:
     init: Path | None = None
     """Weights to start from: safetensors, or a torch file of tensors only."""
     normalization: Normalization | None = None
-    """With --init: how the weights want their pixels; None: imagenet, or symmetric for efficientnet-lite0."""
+    """How pixels are normalised, as the start wants it; None: symmetric for efficientnet-lite0, else imagenet."""
     freeze: int = 0
     """With --init: layers held still, from the input; -1: all."""
     batch_size: int | None = None

@@ -100,7 +100,8 @@ def _preprocessing(pack: ImagePack, config: ImageRunConfig) -> ImagePreprocessin
     red, green, blue = (int(value) for value in pack.manifest["background"])
     normalization = config.normalization
     if normalization is None:
-        lite = config.init is not None and config.encoder.architecture == "efficientnet-lite0"
+        # From scratch too, so that what goes on from such a run sees the pixels that the run saw.
+        lite = config.encoder.architecture == "efficientnet-lite0"
         normalization = Normalization.SYMMETRIC if lite else Normalization.IMAGENET
     return ImagePreprocessing(
         size_px=config.encoder.image_size_px,
