@@ -19,7 +19,7 @@ def test_two_processes_train_one_encoder(tmp_path: Path) -> None:
     texts.mkdir()
     for number in range(30):
         (texts / f"{number}.txt").write_text(" ".join(f"Sentence {word} of text {number}." for word in words))
-    flags = "--devices 2 --accelerator cpu --threads 1 --max-steps 6 --log-every-steps 1 --batch-size 20"
+    flags = "--devices 2 --accelerator cpu --threads 1 --max-steps 6 --log-every-steps 1 --batch-size 20 --recipe paper"
     shape = "--width 8 --embedding-width 8 --dropout 0.2 --vocab-size 300"
     command = [sys.executable, "-m", "diptych.cli.main", "train", "text", str(texts), str(tmp_path / "run")]
 
