@@ -16,6 +16,7 @@ __all__ = [
     "DeviceConfig",
     "FitConfig",
     "ImageRunConfig",
+    "LabelConfig",
     "LoopConfig",
     "OptimiserConfig",
     "OptimiserName",
@@ -253,6 +254,27 @@ class TextRunConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LabelConfig:
+    """Which labels a method that uses some may see; the others are withheld from it."""
+
+    labels_per_class: int | None = None
+    """Labelled images of every class; None: all there are."""
+    label_fraction: float | None = None
+    """Share of every class's labels, in (0, 1]; not together with --labels-per-class."""
+    label_seed: int = 0
+    """Another seed shows other ones."""
+
+    def __post_init__(self) -> None:
+        """Checks the fields against each other."""
+        if self.labels_per_class is not None and self.label_fraction is not None:
+            raise ValueError("--labels-per-class and --label-fraction exclude each other; give one")
+        if self.labels_per_class is not None and self.labels_per_class < 1:
+            raise ValueError(f"--labels-per-class ({self.labels_per_class}) must be >= 1")
+        if self.label_fraction is not None and not 0 < self.label_fraction <= 1:
+            raise ValueError(f"--label-fraction ({self.label_fraction}) must be in (0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ImageRunConfig:
     """One training run of an image encoder; `training.methods.recipes` has what suits a method and a start."""
 
@@ -274,6 +296,8 @@ class ImageRunConfig:
     """Layers held still, from the input; -1: all."""
     batch_size: int = 256
     """Images per step and device."""
+    labels: LabelConfig = LabelConfig()
+    """Which labels a method that uses some may see."""
     fit: FitConfig = FitConfig()
     """The training loop's part."""
 

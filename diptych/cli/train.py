@@ -17,6 +17,7 @@ from training.config import (
     DeviceConfig,
     FitConfig,
     ImageRunConfig,
+    LabelConfig,
     LoopConfig,
     TextRunConfig,
     TokenizerConfig,
@@ -120,6 +121,7 @@ class TrainImage:
     """With --init: layers held still, from the input; -1: all."""
     batch_size: int | None = None
     """Images per step and device."""
+    labels: LabelConfig = field(default_factory=LabelConfig)
     optimiser: OptimiserFlags = field(default_factory=OptimiserFlags)
     loop: LoopConfig = field(default_factory=LoopConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)
@@ -142,6 +144,7 @@ class TrainImage:
             normalization=self.normalization,
             freeze=self.freeze,
             batch_size=recipe.batch_size if self.batch_size is None else self.batch_size,
+            labels=self.labels,
             fit=FitConfig(optimiser=self.optimiser.over(recipe.optimiser), loop=self.loop, device=self.device),
         )
         from training.fit.fit_image import fit_image

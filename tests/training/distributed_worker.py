@@ -19,21 +19,16 @@ from models.config import ImageEncoderConfig
 from models.image.encoder import ImageEncoder
 from models.text.encoder import TextOutput
 from training.distributed import gather, gather_with_gradient, rank, world_size
+from training.fit.method_settings import method_config
 from training.losses.adjacency import adjacency_of
-from training.losses.mean_shift import mean_shift_loss
-from training.losses.nt_xent import nt_xent_loss
 from training.losses.quick_thoughts import adjacency_scores, pairwise_logistic_loss, quick_thoughts_loss
-from training.methods.base import ImageBatch, Method, MethodContext, Progress, TextBatch
-from training.methods.configs import (
-    MeanShiftConfig,
-    QuickThoughtsConfig,
-    QuickThoughtsLoss,
-    SimCLRConfig,
-    Similarity,
-)
-from training.methods.mean_shift import MeanShift
-from training.methods.quick_thoughts import QuickThoughts
-from training.methods.simclr import SimCLR
+from training.methods.base import ImageBatch, Method, MethodContext, Progress, Support, TextBatch
+from training.methods.image.mean_shift import mean_shift_loss
+from training.methods.image.simclr import nt_xent_loss
+from training.methods.table import METHODS, find_method
+from training.methods.text.quick_thoughts import QuickThoughts, QuickThoughtsConfig, QuickThoughtsLoss, Similarity
+from training.state.ring_bank import RingBank
+from training.views.spec import ViewSpec
 
 HALF = 6
 COUNT = 2 * HALF
@@ -107,26 +102,41 @@ def mean_shift(predictions: Tensor) -> Tensor:
 def without_batch_norm(method: Method) -> Method:
     for module in list(method.modules()):
         for name, child in list(module.named_children()):
-            if isinstance(child, nn.BatchNorm1d):
+            if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
                 setattr(module, name, nn.Identity())
     return method
 
 
-def image_method(kind: str) -> Method:
+def image_method(name: str) -> Method:
     torch.manual_seed(4)
-    backbone = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 16), nn.Tanh())
-    encoder = ImageEncoder(ImageEncoderConfig(), backbone, width=16, layers=())
-    context = MethodContext(dataset_size=100, batch_size=COUNT, image_size_px=8)
-    if kind == "simclr":
-        return without_batch_norm(SimCLR(encoder, SimCLRConfig(), context=context))
-    config = MeanShiftConfig(bank_size=30, neighbour_count=4)
-    return without_batch_norm(MeanShift(encoder, config, context=context))
+    layers = (nn.Conv2d(3, 16, 3, padding=1), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    encoder = ImageEncoder(ImageEncoderConfig(), nn.Sequential(*layers), width=16, layers=())
+    context = MethodContext(dataset_size=100, batch_size=COUNT, image_size_px=16, class_count=3)
+    entry = find_method(name)
+    settings = method_config(entry, entry.recipe().settings)
+    method: Method = entry.load()(encoder, settings, context=context)
+    return without_batch_norm(method)
 
 
-def image_batch(step: int) -> ImageBatch:
-    generator = torch.Generator().manual_seed(step)
-    views = tuple(share(torch.randn(COUNT, 3, 8, 8, generator=generator)) for _ in range(2))
-    return ImageBatch(views, share(torch.arange(COUNT) + COUNT * step))
+def image_batch(method: Method) -> Callable[[int], ImageBatch]:
+    def batch(step: int) -> ImageBatch:
+        generator = torch.Generator().manual_seed(step)
+
+        def show(spec: ViewSpec, count: int) -> Tensor:
+            return torch.randn(count, 3, spec.size_px, spec.size_px, generator=generator)
+
+        views = tuple(share(show(spec, COUNT)) for spec in method.views())
+        labels = torch.randint(0 if method.needs.every_label else -1, 3, (COUNT,), generator=generator)
+        wanted = method.support()
+        support = None
+        if wanted is not None:
+            # As many on each rank as in one process with half of each.
+            label = torch.arange(3).repeat(2 * HALF // 3)
+            support = Support(tuple(share(show(spec, COUNT)) for spec in wanted.views), share(label))
+        shown = share(labels) if method.needs.labels else None
+        return ImageBatch(views, share(torch.arange(COUNT) + COUNT * step), shown, support)
+
+    return batch
 
 
 def text_method(config: QuickThoughtsConfig, towers: int) -> Method:
@@ -147,25 +157,29 @@ def method_case(method: Method, batch: Callable[[int], Any]) -> dict[str, Tensor
     loss = torch.zeros(())
     for number in range(2):
         method.zero_grad()
-        loss = method.loss(batch(number), Progress(step=number, max_steps=10, epoch=0)).loss
+        progress = Progress(step=number, max_steps=10, epoch=0, step_in_epoch=number, steps_per_epoch=5)
+        torch.manual_seed(number)  # what a method draws for itself is the same on every rank
+        loss = method.loss(batch(number), progress).loss
         torch.autograd.backward(loss)
+        method.after_backward(progress)
+        method.after_step(progress)
     # DistributedDataParallel's average; the class itself would load torch's compiler, for seconds.
     found = {f"gradient.{n}": average(p.grad) for n, p in method.named_parameters() if p.grad is not None}
-    if isinstance(method, MeanShift):
-        found |= {"bank.index": method.bank.valid_index, "bank.vectors": method.bank.valid}
+    for name, module in method.named_modules():
+        if isinstance(module, RingBank):
+            found |= {f"bank.{name}.index": module.valid_index, f"bank.{name}.vectors": module.valid}
     return {"loss": average(loss.detach())} | found
 
 
 def all_cases() -> dict[str, dict[str, Tensor]]:
     logistic = QuickThoughtsConfig(loss=QuickThoughtsLoss.LOGISTIC)
     tied = QuickThoughtsConfig(similarity=Similarity.COSINE, temperature=0.05)
-    return {
+    images = {f"method {name}": image_method(name) for name in METHODS if METHODS[name].modality == "image"}
+    return {name: method_case(method, image_batch(method)) for name, method in images.items()} | {
         "loss nt_xent": loss_case(nt_xent, [rows(1), rows(2)]),
         "loss quick_thoughts": loss_case(adjacent(quick_thoughts_loss), [rows(3), rows(4)]),
         "loss pairwise_logistic": loss_case(adjacent(pairwise_logistic_loss), [rows(3), rows(4)]),
         "loss mean_shift": loss_case(mean_shift, [rows(5)]),
-        "method simclr": method_case(image_method("simclr"), image_batch),
-        "method mean-shift": method_case(image_method("mean-shift"), image_batch),
         "method quick-thoughts": method_case(text_method(QuickThoughtsConfig(), 2), text_batch),
         "method quick-thoughts logistic": method_case(text_method(logistic, 2), text_batch),
         "method quick-thoughts tied": method_case(text_method(tied, 1), text_batch),

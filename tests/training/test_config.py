@@ -99,7 +99,7 @@ def test_steps_come_from_epochs_or_steps_or_the_default() -> None:
 
 def test_configurations_load_no_torch() -> None:
     code = (
-        "import sys, training.config, training.config_json, training.methods.table, training.methods.configs;"
+        "import sys, training.config, training.config_json, training.methods.table, training.methods.recipes;"
         "print([name for name in ('torch', 'numpy', 'pytorch_lightning') if name in sys.modules])"
     )
 

@@ -11,12 +11,17 @@ import torch
 from numpy.typing import NDArray
 
 from models.bundle.preprocessing import ImagePreprocessing
+from training.batches.support import SupportSampler
 from training.fit.streams import Position, Streams
-from training.methods.base import ImageBatch
+from training.methods.base import ImageBatch, Support, SupportSpec
 from training.views.batched import make_views
 from training.views.spec import ViewSpec
 
 __all__ = ["ImageFeed", "ImageSource", "LoadedImages"]
+
+
+# Views are drawn there, so that a run's do not depend on the training device.
+_CPU = torch.device("cpu")
 
 
 class ImageSource(Protocol):
@@ -42,6 +47,8 @@ class LoadedImages:
     """`[n, h, w, 3]` uint8."""
     places: NDArray[np.int64]
     """`[n]`: each image's place among the training images."""
+    support: tuple[torch.Tensor, NDArray[np.int64]] | None = None
+    """`[m, h, w, 3]` uint8 and `[m]`: labelled images beside the batch, and their labels."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +66,9 @@ class ImageFeed:
     images_per_step: int = 256
     """Images per step and process."""
     labels: NDArray[np.int64] | None = None
-    """`[n]`, -1 where there is none; given only to a method that needs labels."""
+    """`[n]`, -1 where there is none or it is withheld; given only to a method that needs labels."""
+    support: SupportSpec | None = None
+    """Labelled images that the method wants beside each batch."""
 
     def __post_init__(self) -> None:
         """Checks that there is one batch."""
@@ -70,6 +79,8 @@ class ImageFeed:
             )
         if self.labels is not None and len(self.labels) != len(self.indices):
             raise ValueError(f"labels ({len(self.labels)}) must be as many as indices ({len(self.indices)})")
+        if self.support is not None and self.labels is None:
+            raise ValueError("a support is drawn from labelled images, and there are no labels")
 
     @property
     def item_count(self) -> int:
@@ -114,7 +125,7 @@ class ImageFeed:
         order = streams.rng("order", epoch=position.epoch).permutation(len(self.indices))
         start = (position.step_in_epoch * position.world_size + position.rank) * self.images_per_step
         places = order[start : start + self.images_per_step].astype(np.int64)
-        return LoadedImages(torch.from_numpy(self.source.read(self.indices[places])), places)
+        return LoadedImages(self._read(places), places, self._load_support(position, streams))
 
     def finish(self, loaded: LoadedImages, position: Position, streams: Streams, device: torch.device) -> ImageBatch:
         """Moves one batch to the training device and makes its views there.
@@ -128,18 +139,36 @@ class ImageFeed:
         Returns:
             The batch.
         """
-        # Drawn on the CPU, so that a run's views do not depend on the device.
-        generator = streams.generator("views", position, torch.device("cpu"))
-        views = make_views(
-            loaded.pixels.to(device, non_blocking=True),
-            self.views,
-            generator,
-            mean=self.preprocessing.mean,
-            std=self.preprocessing.std,
-        )
         labels = None if self.labels is None else torch.from_numpy(self.labels[loaded.places]).to(device)
         return ImageBatch(
-            views=tuple(view.contiguous(memory_format=torch.channels_last) for view in views),
+            views=self._show(loaded.pixels, self.views, streams.generator("views", position, _CPU), device),
             index=torch.from_numpy(loaded.places).to(device),
             label=labels,
+            support=self._finish_support(loaded, position, streams, device),
         )
+
+    def _read(self, places: NDArray[np.int64]) -> torch.Tensor:
+        return torch.from_numpy(self.source.read(self.indices[places]))
+
+    def _load_support(self, position: Position, streams: Streams) -> tuple[torch.Tensor, NDArray[np.int64]] | None:
+        if self.support is None or self.labels is None:
+            return None
+        sampler = SupportSampler.of(self.labels, images_per_class=self.support.images_per_class)
+        places, labels = sampler.draw(streams.rng("support", step=position.step, rank=position.rank))
+        return self._read(places), labels
+
+    def _finish_support(
+        self, loaded: LoadedImages, position: Position, streams: Streams, device: torch.device
+    ) -> Support | None:
+        if self.support is None or loaded.support is None:
+            return None
+        pixels, labels = loaded.support
+        views = self._show(pixels, self.support.views, streams.generator("support views", position, _CPU), device)
+        return Support(views=views, label=torch.from_numpy(labels).to(device))
+
+    def _show(
+        self, pixels: torch.Tensor, specs: Sequence[ViewSpec], generator: torch.Generator, device: torch.device
+    ) -> tuple[torch.Tensor, ...]:
+        images = pixels.to(device, non_blocking=True)
+        views = make_views(images, specs, generator, mean=self.preprocessing.mean, std=self.preprocessing.std)
+        return tuple(view.contiguous(memory_format=torch.channels_last) for view in views)

@@ -23,7 +23,7 @@ from training.evaluation.subjects import ImageSubject, Subject, SubjectInfo
 from training.evaluation.torch_subjects import TorchPixelEncoder, TorchTextSubject, TorchTowerSubject
 from training.export.directory_source import read_directory
 from training.fit.run_folder import load_run
-from training.methods.configs import Similarity
+from training.methods.text.quick_thoughts import Similarity
 
 __all__ = [
     "EncoderParts",

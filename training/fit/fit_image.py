@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from models.bundle.encoder import Modality
 from models.bundle.preprocessing import ImagePreprocessing, Resize
@@ -12,11 +16,12 @@ from models.config import ImageEncoderConfig, Normalization
 from models.image.build import build_image_encoder, load_image_weights
 from models.image.encoder import ImageEncoder
 from training.batches.image_batches import ImageFeed
-from training.config import SCHEMA_VERSION, ImageRunConfig
+from training.config import SCHEMA_VERSION, ImageRunConfig, LabelConfig
 from training.config_json import encode
 from training.corpora.image_pack import ImagePack
 from training.corpora.pack_source import pack_image_source
 from training.corpora.splits import Split
+from training.corpora.withheld_labels import withhold_labels
 from training.fit.evaluator import Evaluator
 from training.fit.fit import FitResult, Sitting, is_first_process, train
 from training.fit.knn_evaluator import NeighbourEvaluator
@@ -24,7 +29,8 @@ from training.fit.method_settings import method_config, require_method
 from training.fit.reporting import Reporter, SilentReporter
 from training.fit.run_folder import RunFolder
 from training.fit.streams import Streams
-from training.methods.base import Method, MethodContext
+from training.methods.base import Method, MethodContext, Needs
+from training.publish import publish_text
 
 __all__ = ["fit_image"]
 
@@ -58,9 +64,12 @@ def fit_image(
         run.begin(source=config.data, resume=resume, overwrite=overwrite)
     pack = _open_pack(config, run, reporter)
     preprocessing = _preprocessing(pack, config)
-    indices = pack.indices(Split.TRAIN)
+    data = _training_images(entry.load().needs, pack, config)
     context = MethodContext(
-        dataset_size=len(indices), batch_size=config.batch_size * config.fit.device.devices, image_size_px=size_px
+        dataset_size=len(data.indices),
+        batch_size=config.batch_size * config.fit.device.devices,
+        image_size_px=size_px,
+        class_count=0 if data.labels is None else len(pack.label_names),
     )
     encoder = _encoder(config)
     with torch.random.fork_rng(devices=[]):
@@ -68,12 +77,16 @@ def fit_image(
         method: Method = entry.load()(encoder, settings, context=context)
     feed = ImageFeed(
         source=pack,
-        indices=indices,
+        indices=data.indices,
         views=method.views(),
         preprocessing=preprocessing,
         images_per_step=config.batch_size,
-        labels=_labels(method, pack, config),
+        labels=data.labels,
+        support=method.support(),
     )
+    if is_first_process() and data.labels is not None:
+        shown = data.indices[data.labels >= 0].tolist()
+        publish_text(run.labelled, json.dumps({"pack": pack.fingerprint, "images": shown}) + "\n")
     sitting = Sitting(
         run=run,
         record=_record(config, pack, preprocessing, settings),
@@ -122,12 +135,25 @@ def _encoder(config: ImageRunConfig) -> ImageEncoder:
     return encoder.to(memory_format=torch.channels_last).freeze(config.freeze)
 
 
-def _labels(method: Method, pack: ImagePack, config: ImageRunConfig) -> Any:
-    if not method.needs.labels:
-        return None
+@dataclass(frozen=True, slots=True)
+class _TrainingImages:
+    indices: NDArray[np.int64]
+    """Numbers in the pack."""
+    labels: NDArray[np.int64] | None
+    """What the method may see of their labels; None where it needs none."""
+
+
+def _training_images(needs: Needs, pack: ImagePack, config: ImageRunConfig) -> _TrainingImages:
+    indices = pack.indices(Split.TRAIN)
+    if not needs.labels:
+        if config.labels != LabelConfig():
+            raise ValueError(f"--labels-per-class, --label-fraction: --method {config.method} uses no labels")
+        return _TrainingImages(indices, None)
     if pack.labels is None:
         raise ValueError(f"--method {config.method} needs labels, and {pack.path} has none; name folders by class")
-    return pack.labels[pack.indices(Split.TRAIN)]
+    labels = withhold_labels(pack.labels[indices], config.labels)
+    shown = labels >= 0
+    return _TrainingImages(indices[shown], labels[shown]) if needs.every_label else _TrainingImages(indices, labels)
 
 
 def _evaluator(pack: ImagePack, encoder: ImageEncoder, preprocessing: ImagePreprocessing) -> Evaluator | None:

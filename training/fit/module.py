@@ -119,6 +119,10 @@ class MethodModule(pl.LightningModule):
         )
         return replace(output, loss=output.loss + 0 * nothing)
 
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:  # noqa: ARG002 - Lightning's signature
+        """Lets the method see its gradients, before they are clipped."""
+        self.method.after_backward(self.progress(self.position))
+
     def optimizer_step(
         self,
         epoch: int,
@@ -130,14 +134,20 @@ class MethodModule(pl.LightningModule):
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         position = self.position
         progress = self.progress(position)
-        with torch.no_grad():
+        with torch.no_grad(), self.streams.default_generators("after", position, self.device):
             self.method.after_step(progress)
             if position.step_in_epoch == self._steps_per_epoch - 1:
                 self.method.at_epoch_end(progress)
 
     def progress(self, position: Position) -> Progress:
         """Returns a position as methods see it."""
-        return Progress(step=position.step, max_steps=self.max_steps, epoch=position.epoch)
+        return Progress(
+            step=position.step,
+            max_steps=self.max_steps,
+            epoch=position.epoch,
+            step_in_epoch=position.step_in_epoch,
+            steps_per_epoch=self._steps_per_epoch,
+        )
 
     @property
     def position(self) -> Position:

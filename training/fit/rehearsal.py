@@ -42,6 +42,7 @@ def step_duration_s(module: MethodModule, step: ReadyStep, *, clock: Callable[[]
             output = module.compute(method, step)
         optimiser.zero_grad()
         output.loss.backward()  # type: ignore[no-untyped-call]  # unannotated in torch
+        method.after_backward(module.progress(step.position))
         optimiser.step()
         method.after_step(module.progress(step.position))
     _synchronise(module.device)

@@ -41,6 +41,7 @@ _ENCODER: Final = "encoder.safetensors"
 _TOKENIZER: Final = "tokenizer"
 _PACK: Final = "pack"
 _CURVES: Final = "curves.png"
+_LABELLED = "labelled.json"
 # Where a run lies, how often it is saved and what reads ahead do not change what is learnt.
 _FREE_ON_RESUME: Final = ("data", "out", "fit.loop.checkpoint_every_steps", "fit.device.workers", "fit.device.threads")
 
@@ -81,6 +82,11 @@ class RunFolder:
     def checkpoint(self) -> Path:
         """What a resumed run needs."""
         return self.path / CHECKPOINT_FILE
+
+    @property
+    def labelled(self) -> Path:
+        """Which of the pack's images the method was shown the labels of."""
+        return self.path / _LABELLED
 
     @property
     def is_finished(self) -> bool:
@@ -178,7 +184,7 @@ class RunFolder:
         """Removes a run's own files; what else a user put there stays."""
         for folder in (self.tokenizer, self.pack):
             shutil.rmtree(folder, ignore_errors=True)
-        files = [self.path / _CONFIG, self.encoder, self.metrics, self.curves, self.checkpoint]
+        files = [self.path / _CONFIG, self.encoder, self.metrics, self.curves, self.checkpoint, self.labelled]
         for file in [*files, *self.path.glob("events.out.tfevents.*")]:
             file.unlink(missing_ok=True)
 

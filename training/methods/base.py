@@ -13,9 +13,20 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from training.methods.recipes import Recipes
 from training.views.spec import ViewSpec
 
-__all__ = ["ImageBatch", "LossOutput", "Method", "MethodContext", "Needs", "Progress", "TextBatch"]
+__all__ = [
+    "ImageBatch",
+    "LossOutput",
+    "Method",
+    "MethodContext",
+    "Needs",
+    "Progress",
+    "Support",
+    "SupportSpec",
+    "TextBatch",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,7 +36,11 @@ class Needs:
     index: bool = False
     """Uses `batch.index`, the item's place in the data set."""
     labels: bool = False
-    """Uses `batch.label`; items without one are never given one."""
+    """Uses `batch.label`; images whose label is withheld have -1 there."""
+    every_label: bool = False
+    """Trains on labelled images alone."""
+    shuffled: bool = False
+    """Texts: wants sentences in random order; otherwise a step is a block of contiguous ones."""
     dataset_size: bool = False
     """Its state is sized by the data set, or must be smaller than it."""
 
@@ -40,6 +55,28 @@ class MethodContext:
     """Items of a step, over all ranks."""
     image_size_px: int = 0
     """Side of the views; 0 for texts."""
+    class_count: int = 0
+    """Classes of the labels; 0 where the method needs none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SupportSpec:
+    """Labelled images that a method wants beside each batch: as many of every class, drawn anew each step."""
+
+    images_per_class: int
+    """At least 1; an image comes twice where a class has fewer."""
+    views: tuple[ViewSpec, ...]
+    """How each of them is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """Labelled images beside a batch, on the training device."""
+
+    views: tuple[Tensor, ...]
+    """One `[m, 3, h, w]` float tensor, normalised, per `ViewSpec` of the support."""
+    label: Tensor
+    """`[m]` int64 in [0, classes): 0, 1, ..., classes - 1, 0, 1, ...: the classes interleaved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +88,10 @@ class Progress:
     max_steps: int
     epoch: int
     """Whole passes over the data done before this one, from 0."""
+    step_in_epoch: int = 0
+    """Steps of this pass done before this one."""
+    steps_per_epoch: int = 1
+    """Steps of a pass."""
 
     @property
     def fraction(self) -> float:
@@ -67,7 +108,9 @@ class ImageBatch:
     index: Tensor
     """`[n]` int64: each image's place in the data set."""
     label: Tensor | None = None
-    """`[n]` int64, only for a method that needs labels; -1 where there is none."""
+    """`[n]` int64, only for a method that needs labels; -1 where there is none, or it is withheld."""
+    support: Support | None = None
+    """Labelled images, only for a method that asked for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +145,10 @@ class Method(nn.Module, ABC):
     """A way to learn without labels."""
 
     needs: ClassVar[Needs] = Needs()
+    config_type: ClassVar[type[Any]]
+    """Its settings: a frozen dataclass that without arguments holds the paper's."""
+    recipes: ClassVar[Recipes] = {}
+    """What its runs are told where the user says nothing."""
     encoder: nn.Module
     """What is kept after training."""
 
@@ -109,15 +156,22 @@ class Method(nn.Module, ABC):
         """Returns the views each image is shown as; empty for texts."""
         return ()
 
+    def support(self) -> SupportSpec | None:
+        """Returns the labelled images wanted beside each batch; none by default."""
+        return None
+
     @abstractmethod
     def loss(self, batch: Any, progress: Progress) -> LossOutput:  # each method states its own batch type
         """Computes the loss of one batch; fp32 whatever the encoder's precision."""
+
+    def after_backward(self, progress: Progress) -> None:
+        """Runs before the optimiser's step, with the gradients there: a part held still drops its own."""
 
     def after_step(self, progress: Progress) -> None:
         """Runs after the optimiser's step, without gradients: EMA updates."""
 
     def at_epoch_end(self, progress: Progress) -> None:
-        """Runs after the last step of a pass over the data."""
+        """Runs after the last step of a pass over the data, without gradients."""
 
     def param_groups(self) -> Iterable[dict[str, Any]]:
         """Returns the optimiser's groups; biases and norms are kept from weight decay by the fit.

@@ -7,12 +7,13 @@ method's, and it loads a `MethodEntry` from a module without torch.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import entry_points
 from typing import Any, Literal, cast
 
-from training.methods.recipes import MEAN_SHIFT, QUICK_THOUGHTS, SIMCLR, Recipe, RecipeName, Recipes
+from training.methods.recipes import Recipe, RecipeName, Recipes
 
 __all__ = ["ENTRY_POINT_GROUP", "METHODS", "MethodEntry", "all_methods", "find_method"]
 
@@ -34,28 +35,25 @@ class MethodEntry:
     """Authors, year and arXiv number."""
     target: str
     """`module:Class` of the `Method`."""
-    config: str
-    """`module:Class` of its configuration, which loads no torch."""
     summary: str
     """One line of the help."""
-    recipes: Recipes = field(default_factory=dict)
-    """What its runs are told where the user says nothing."""
 
-    def load(self) -> Callable[..., Any]:
-        """Imports the method.
+    def load(self) -> Any:
+        """Imports the method, and torch with it.
 
         Returns:
             The class, called as `(encoder or towers, config, context=MethodContext)`.
         """
-        return cast(Callable[..., Any], _load(self.target))
+        module, _, attribute = self.target.partition(":")
+        return getattr(importlib.import_module(module), attribute)
 
     def load_config(self) -> type[Any]:
-        """Imports the configuration, without torch.
+        """Imports the method for its configuration.
 
         Returns:
             The frozen dataclass; without arguments it holds the paper's settings.
         """
-        return cast(type[Any], _load(self.config))
+        return cast(type[Any], self.load().config_type)
 
     def recipe(self, name: RecipeName | None = None, *, pretrained: bool = False) -> Recipe:
         """Returns what a run is told where the user says nothing.
@@ -70,48 +68,32 @@ class MethodEntry:
         Raises:
             ValueError: The method has no recipe of the name asked for.
         """
-        if name is not None and name not in self.recipes:
-            offered = ", ".join(self.recipes) or "none of its own"
+        recipes: Recipes = self.load().recipes
+        if name is not None and name not in recipes:
+            offered = ", ".join(recipes) or "none of its own"
             raise ValueError(f"--recipe {name}: {self.name} has {offered}; choose one of them or leave it out")
-        return self.recipes.get(name or (RecipeName.ADAPT if pretrained else RecipeName.SCRATCH), Recipe())
+        return recipes.get(name or (RecipeName.ADAPT if pretrained else RecipeName.SCRATCH), Recipe())
 
 
-def _entries(*entries: MethodEntry) -> dict[str, MethodEntry]:
-    return {entry.name: entry for entry in entries}
+def _entry(
+    modality: Literal["text", "image"], name: str, family: str, kind: str, paper: str, summary: str
+) -> MethodEntry:
+    target = f"training.methods.{modality}.{name.replace('-', '_')}:{kind}"
+    return MethodEntry(name=name, family=family, modality=modality, paper=paper, target=target, summary=summary)
 
 
-METHODS: Mapping[str, MethodEntry] = _entries(
-    MethodEntry(
-        name="quick-thoughts",
-        family="adjacency",
-        modality="text",
-        paper="Logeswaran & Lee 2018, arXiv:1803.02893",
-        target="training.methods.quick_thoughts:QuickThoughts",
-        config="training.methods.configs:QuickThoughtsConfig",
-        summary="tell a sentence's neighbours from the other sentences of its block",
-        recipes=QUICK_THOUGHTS,
-    ),
-    MethodEntry(
-        name="simclr",
-        family="contrast",
-        modality="image",
-        paper="Chen et al. 2020, arXiv:2002.05709",
-        target="training.methods.simclr:SimCLR",
-        config="training.methods.configs:SimCLRConfig",
-        summary="find the other view of an image among all views of the batch",
-        recipes=SIMCLR,
-    ),
-    MethodEntry(
-        name="mean-shift",
-        family="neighbours",
-        modality="image",
-        paper="Koohpayegani et al. 2021, arXiv:2105.07269",
-        target="training.methods.mean_shift:MeanShift",
-        config="training.methods.configs:MeanShiftConfig",
-        summary="move an image to the mean of its other view's nearest neighbours",
-        recipes=MEAN_SHIFT,
-    ),
+_TEXT = partial(_entry, "text")
+_IMAGE = partial(_entry, "image")
+
+# fmt: off
+_ROWS = (
+    _TEXT("quick-thoughts", "adjacency", "QuickThoughts", "Logeswaran & Lee 2018, arXiv:1803.02893", "tell a sentence's neighbours from the other sentences of its block"),
+    _IMAGE("simclr", "contrast", "SimCLR", "Chen et al. 2020, arXiv:2002.05709", "find the other view of an image among all views of the batch"),
+    _IMAGE("mean-shift", "neighbours", "MeanShift", "Koohpayegani et al. 2021, arXiv:2105.07269", "move an image to the mean of its other view's nearest neighbours"),
 )
+# fmt: on
+
+METHODS: Mapping[str, MethodEntry] = {entry.name: entry for entry in _ROWS}
 """The methods of this package."""
 
 
@@ -151,8 +133,3 @@ def find_method(name: str) -> MethodEntry:
     if name not in methods:
         raise ValueError(f"no method '{name}'; there are: {', '.join(sorted(methods))}")
     return methods[name]
-
-
-def _load(target: str) -> object:
-    module, _, attribute = target.partition(":")
-    return getattr(importlib.import_module(module), attribute)

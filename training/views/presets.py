@@ -26,6 +26,10 @@ class Augmentation(StrEnum):
     """MoCo v2's and MSF's: crops of at least a fifth, colour 0.4, blur in half of the views."""
     WEAK = "weak"
     """MSF's weak view: crop of at least a fifth and flip alone."""
+    BYOL_FIRST = "byol-first"
+    """BYOL's and Barlow Twins' first view: jitter with half the saturation; above 64 px always blurred."""
+    BYOL_SECOND = "byol-second"
+    """Their second view: a fifth solarised; above 64 px a tenth blurred."""
     GREY = "grey"
     """For grey images, whose hue and saturation cannot change: crop, flip, brightness, contrast. Our own choice."""
 
@@ -72,6 +76,18 @@ def _set(augmentation: Augmentation, size_px: int) -> ViewSpec:
             )
         case Augmentation.SIMCLR_32:
             return ViewSpec(size_px=size_px, crop_scale=(0.08, 1.0))
+        case Augmentation.BYOL_FIRST:
+            blur = 0.0 if size_px <= _SMALL_IMAGE_PX else 1.0
+            return ViewSpec(size_px=size_px, crop_scale=(0.08, 1.0), saturation=0.2, blur_probability=blur)
+        case Augmentation.BYOL_SECOND:
+            blur = 0.0 if size_px <= _SMALL_IMAGE_PX else 0.1
+            return ViewSpec(
+                size_px=size_px,
+                crop_scale=(0.08, 1.0),
+                saturation=0.2,
+                blur_probability=blur,
+                solarise_probability=0.2,
+            )
         case Augmentation.WEAK:
             return ViewSpec(size_px=size_px, jitter_probability=0.0, grey_probability=0.0)
         case Augmentation.GREY:

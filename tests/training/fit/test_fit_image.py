@@ -25,8 +25,7 @@ from training.fit.interruption import Interrupted
 from training.fit.metrics_log import read_metrics
 from training.fit.run_folder import load_run
 from training.methods.base import MethodContext
-from training.methods.configs import SimCLRConfig
-from training.methods.simclr import SimCLR
+from training.methods.image.simclr import SimCLR, SimCLRConfig
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from training.fit.method_settings import method_config, require_method
-from training.methods.configs import MeanShiftConfig, SimCLRConfig
+from training.methods.image.mean_shift import MeanShiftConfig
+from training.methods.image.simclr import SimCLRConfig
 
 
 def test_without_settings_a_method_is_its_papers() -> None:

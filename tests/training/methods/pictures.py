@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch.optim import Optimizer
 
 from models.config import ImageEncoderConfig
 from models.image.encoder import ImageEncoder
-from training.methods.base import ImageBatch, LossOutput, Method, Progress
+from training.methods.base import ImageBatch, LossOutput, Method, Progress, Support
 from training.views.batched import make_views
 from training.views.spec import ViewSpec
 
@@ -22,6 +23,8 @@ __all__ = [
     "image_batch",
     "knn_accuracy",
     "learn",
+    "learn_by_itself",
+    "method_batch",
     "part",
     "small_encoder",
     "view_retrieval",
@@ -95,13 +98,47 @@ def image_batch(specs: Sequence[ViewSpec], *, count: int, step: int) -> ImageBat
     return ImageBatch(make_views(images[index], specs, generator, mean=HALF, std=HALF), index)
 
 
+def method_batch(method: Method, *, count: int, step: int) -> ImageBatch:
+    """Returns what a feed would give the method: its views, and where it asks for them labels and a support.
+
+    Of the 400 pictures' labels every second is withheld, unless the method learns from labelled ones alone.
+    """
+    batch = image_batch(method.views(), count=count, step=step)
+    images, kinds = draw_pictures(400, seed=0)
+    shown = kinds if method.needs.every_label else torch.where(torch.arange(400) // 4 % 2 == 0, kinds, -1)
+    wanted, support = method.support(), None
+    if wanted is not None:
+        generator = torch.Generator().manual_seed(10_000 + step)
+        places = torch.stack([torch.randperm(50, generator=generator)[: wanted.images_per_class] for _ in range(4)], 1)
+        places = (places * 8 + torch.arange(4)).reshape(-1)  # classes interleaved, labelled ones alone
+        views = make_views(images[places], wanted.views, generator, mean=HALF, std=HALF)
+        support = Support(views, kinds[places])
+    return replace(batch, label=shown[batch.index] if method.needs.labels else None, support=support)
+
+
 def learn(method: Method, optimiser: Optimizer, specs: Sequence[ViewSpec], *, steps: range) -> LossOutput:
-    """Takes some steps with batches of 64; returns what the last one gave."""
+    """Takes some steps with batches of 64 views by `specs`; returns what the last one gave."""
+    return _learn(method, optimiser, steps, lambda step: image_batch(specs, count=64, step=step))
+
+
+def learn_by_itself(method: Method, optimiser: Optimizer, *, steps: range) -> LossOutput:
+    """Takes some steps with batches of 64 as the method asks for them; returns what the last one gave."""
+    return _learn(method, optimiser, steps, lambda step: method_batch(method, count=64, step=step))
+
+
+def _learn(method: Method, optimiser: Optimizer, steps: range, batch: Callable[[int], ImageBatch]) -> LossOutput:
     output = None
     for step in steps:
-        output = method.loss(image_batch(specs, count=64, step=step), Progress(step=step, max_steps=200, epoch=0))
+        progress = Progress(step=step, max_steps=200, epoch=step // 6, step_in_epoch=step % 6, steps_per_epoch=6)
+        torch.manual_seed(step)
+        output = method.loss(batch(step), progress)
         optimiser.zero_grad()
         torch.autograd.backward(output.loss)
+        method.after_backward(progress)
         optimiser.step()
+        with torch.no_grad():
+            method.after_step(progress)
+            if step % 6 == 5:
+                method.at_epoch_end(progress)
     assert output is not None
     return output

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.losses.mean_shift import mean_shift_loss
 from training.losses.neighbours import Neighbours, mean_distance, nearest_neighbours
+from training.methods.image.mean_shift import mean_shift_loss
 
 TARGET = torch.tensor([[1.0, 0.0]])
 BANK = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [-1.0, 0.0]])

@@ -9,18 +9,82 @@ Source: Logeswaran & Lee 2018, "An efficient framework for learning sentence rep
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
 
 import torch
 from torch import Tensor, nn
 
+from models.config import Pooling, TextEncoderConfig
+from training.config import OptimiserConfig
 from training.distributed import gather, gather_with_gradient, rank
 from training.losses.adjacency import Adjacency, adjacency_of
 from training.losses.precision import unit_rows
 from training.losses.quick_thoughts import adjacency_scores, pairwise_logistic_loss, quick_thoughts_loss
 from training.methods.base import LossOutput, Method, MethodContext, Progress, TextBatch
-from training.methods.configs import QuickThoughtsConfig, QuickThoughtsLoss, Similarity
+from training.methods.recipes import Recipe, RecipeName, Recipes, adamw
 
-__all__ = ["QuickThoughts"]
+__all__ = ["QuickThoughts", "QuickThoughtsConfig", "QuickThoughtsLoss", "Similarity"]
+
+
+class QuickThoughtsLoss(StrEnum):
+    """How a sentence's neighbours are told from the rest of the block."""
+
+    SOFTMAX = "softmax"
+    """Picked among all candidates of the block, as in the paper."""
+    LOGISTIC = "logistic"
+    """Set above each negative, pair by pair."""
+
+
+class Similarity(StrEnum):
+    """How two sentences are scored."""
+
+    INNER_PRODUCT = "inner-product"
+    """The paper's; for two untied towers."""
+    COSINE = "cosine"
+    """The inner product of unit vectors over the temperature; for one tower, whose cosine is what is served."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuickThoughtsConfig:
+    """Quick-Thoughts (Logeswaran & Lee 2018): tell a sentence's neighbours from the other sentences of its block."""
+
+    loss: QuickThoughtsLoss = QuickThoughtsLoss.SOFTMAX
+    """How neighbours are told from the rest of the block."""
+    similarity: Similarity = Similarity.INNER_PRODUCT
+    """How two sentences are scored."""
+    temperature: float = 1.0
+    """Divides the scores; above 0. The paper has none, which is 1."""
+    context_size: int = 1
+    """How far a neighbour may stand, in sentences, at least 1."""
+
+    def __post_init__(self) -> None:
+        if self.temperature <= 0:
+            raise ValueError(f"temperature ({self.temperature}) must be > 0")
+        if self.context_size < 1:
+            raise ValueError(f"context_size ({self.context_size}) must be >= 1")
+
+
+# One tied encoder whose served cosine is what is trained, and mean pooling: what learns most in minutes.
+_COSINE = {"similarity": "cosine", "temperature": 0.05}
+
+RECIPES: Recipes = {
+    RecipeName.SCRATCH: Recipe(
+        optimiser=adamw(3e-3, weight_decay=0.0),
+        settings=_COSINE,
+        text_encoder=TextEncoderConfig(width=256, embedding_width=128, max_tokens=64, pooling=Pooling.MEAN),
+    ),
+    # SimCSE's and sentence-transformers' rate for encoders of MiniLM's size.
+    RecipeName.ADAPT: Recipe(
+        batch_size=128, optimiser=replace(adamw(2e-5, 0.01, warmup=0.1), gradient_clip=1.0), settings=_COSINE
+    ),
+    # Two untied encoders, final states, inner product (Logeswaran & Lee 2018, section 4).
+    RecipeName.PAPER: Recipe(
+        batch_size=400,
+        optimiser=OptimiserConfig(learning_rate=5e-4, gradient_clip=5.0),
+        text_encoder=TextEncoderConfig(towers=2),
+    ),
+}
 
 
 class QuickThoughts(Method):
@@ -35,6 +99,9 @@ class QuickThoughts(Method):
     Raises:
         ValueError: There are neither one nor two towers, or two are the same module.
     """
+
+    config_type = QuickThoughtsConfig
+    recipes = RECIPES
 
     def __init__(
         self,

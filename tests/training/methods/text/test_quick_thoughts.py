@@ -11,8 +11,7 @@ from models.text.encoder import TextOutput
 from training.losses.adjacency import adjacency_of
 from training.losses.quick_thoughts import adjacency_scores, quick_thoughts_loss
 from training.methods.base import MethodContext, Progress, TextBatch
-from training.methods.configs import QuickThoughtsConfig, QuickThoughtsLoss, Similarity
-from training.methods.quick_thoughts import QuickThoughts
+from training.methods.text.quick_thoughts import QuickThoughts, QuickThoughtsConfig, QuickThoughtsLoss, Similarity
 
 START = Progress(step=0, max_steps=10, epoch=0)
 CONTEXT = MethodContext(dataset_size=1000, batch_size=16)

@@ -9,11 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.training.methods.pictures import SIZE_PX, image_batch, learn, part, small_encoder, view_retrieval
-from training.losses.mean_shift import mean_shift_loss
 from training.losses.neighbours import Neighbours, nearest_neighbours
 from training.methods.base import ImageBatch, MethodContext, Progress
-from training.methods.configs import MeanShiftConfig
-from training.methods.mean_shift import MeanShift
+from training.methods.image.mean_shift import MeanShift, MeanShiftConfig, mean_shift_loss
 from training.views.presets import Augmentation, view_of
 from training.views.spec import ViewSpec
 
@@ -53,7 +51,7 @@ def test_the_nearest_neighbour_is_the_row_just_written(monkeypatch: pytest.Monke
         found.append(nearest_neighbours(queries, bank, count=count))
         return found[-1]
 
-    monkeypatch.setattr("training.methods.mean_shift.nearest_neighbours", watched)
+    monkeypatch.setattr("training.methods.image.mean_shift.nearest_neighbours", watched)
     msf = method()
     for step in range(4):
         position = msf.bank.position

@@ -7,10 +7,8 @@ import pytest
 import torch
 
 from tests.training.methods.pictures import SIZE_PX, image_batch, knn_accuracy, learn, part, small_encoder
-from training.losses.nt_xent import nt_xent_loss
 from training.methods.base import MethodContext, Progress
-from training.methods.configs import SimCLRConfig
-from training.methods.simclr import SimCLR
+from training.methods.image.simclr import SimCLR, SimCLRConfig, nt_xent_loss
 from training.views.presets import Augmentation, view_of
 from training.views.spec import ViewSpec
 

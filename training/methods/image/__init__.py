@@ -1,0 +1,1 @@
+"""Ways to learn an image encoder: a file each, with its configuration, loss, method and recipes."""

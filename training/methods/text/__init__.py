@@ -1,0 +1,1 @@
+"""Ways to learn a sentence encoder: a file each, with its configuration, method and recipes."""
