@@ -1,7 +1,8 @@
 """Views of a whole batch at once, on the training device.
 
 The operations are torchvision's, each image with parameters of its own, without a Python loop over images and
-without rounding to bytes in between: crop-resize and flip, colour jitter, grey, blur, solarise, normalise.
+without rounding to bytes in between: crop-resize and flip, rotation, colour jitter, grey, blur, solarise, normalise,
+erasing.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ from training.views.colour import (
     greyscale,
     solarise,
 )
+from training.views.erase import erase
 from training.views.parameters import ViewParameters, draw_parameters
 from training.views.resize import crop_resize
+from training.views.rotate import rotate
 from training.views.spec import ViewSpec
 
 __all__ = ["apply_view", "make_views"]
@@ -66,12 +69,16 @@ def make_views(
     views = []
     for spec in specs:
         parameters = draw_parameters(spec, shape, generator, device=images.device)
-        views.append(_in_parts(images, spec, parameters).sub_(shift).mul_(scale))
+        view = _in_parts(images, spec, parameters).sub_(shift).mul_(scale)
+        views.append(erase(view, parameters.erase_boxes) if spec.erase_probability > 0 else view)
     return tuple(views)
 
 
 def apply_view(images: Tensor, spec: ViewSpec, parameters: ViewParameters) -> Tensor:
-    """Makes one view of a batch from drawn parameters.
+    """Makes one view of a batch from drawn parameters: all but the rectangle that `make_views` erases.
+
+    An erased rectangle has the mean colour of the data, which no change of colour may follow and which is 0 once the
+    view is normalised; so it is erased there.
 
     Args:
         images: `[n, H, W, 3]` uint8.
@@ -82,6 +89,8 @@ def apply_view(images: Tensor, spec: ViewSpec, parameters: ViewParameters) -> Te
         `[n, 3, size_px, size_px]` fp32 in [0, 1].
     """
     view = crop_resize(images, parameters.boxes, parameters.flip, size_px=spec.size_px)
+    if spec.rotation_degrees > 0:
+        view = rotate(view, parameters.rotation_degrees)
     if spec.jitter_probability > 0:
         for change, strength, factors in _jitters(spec, parameters):
             view = change(view, factors) if strength > 0 else view

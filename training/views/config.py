@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from training.views.kinds import view_of_kinds
 from training.views.presets import Augmentation, view_of
 from training.views.spec import ViewSpec
 
@@ -21,6 +22,9 @@ class ViewConfig:
     smallest_crop: float | None = None
     """Least area of a view's crop as a fraction of the image's, in (0, 1]; the set's own where not given. Drawings and
     logos, which a small crop makes unrecognisable, want 0.35 to 0.5."""
+    kinds: tuple[str, ...] | None = None
+    """Only these kinds of change, of crop, flip, colour, grey, blur, solarise, rotation and erasing; all of the set's
+    where not given."""
 
     def view(self, size_px: int, augmentation: Augmentation | None = None) -> ViewSpec:
         """Returns a view with these settings.
@@ -32,12 +36,25 @@ class ViewConfig:
         Returns:
             The view.
         """
-        return view_of(
+        view = view_of(
             self.augmentation if augmentation is None else augmentation,
             size_px,
             strength=self.strength,
             smallest_crop=self.smallest_crop,
         )
+        return view if self.kinds is None else view_of_kinds(view, self.kinds)
+
+    def pair(self, size_px: int) -> tuple[ViewSpec, ViewSpec]:
+        """Returns the two views of an image; with byol-first the second is byol-second, as in BYOL's paper.
+
+        Args:
+            size_px: Their side.
+
+        Returns:
+            The views; any other set of changes makes both.
+        """
+        is_byols = self.augmentation is Augmentation.BYOL_FIRST
+        return self.view(size_px), self.view(size_px, Augmentation.BYOL_SECOND if is_byols else None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,8 +89,8 @@ class MultiCropConfig(ViewConfig):
                 f"largest_small_crop ({edge}) must be above the smallest crop ({least}) and below 1, "
                 f"and small_views ({self.small_views}) >= 0"
             )
-        side = self.small_size_px or max(8, round(size_px * 3 / 7))
+        side = max(8, round(size_px * 3 / 7)) if self.small_size_px is None else self.small_size_px
         if not 1 <= side <= size_px:
             raise ValueError(f"small_size_px ({side}) must be in [1, {size_px}]")
-        small = replace(self.view(side), crop_scale=(least, edge))
+        small = replace(large, size_px=side, crop_scale=(least, edge))
         return (replace(large, crop_scale=(edge, 1.0)),) * 2 + (small,) * self.small_views

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 __all__ = ["ViewSpec"]
@@ -36,9 +37,31 @@ class ViewSpec:
     solarise_probability: float = 0.0
     solarise_threshold: float = 0.5
     """Brightness in [0, 1] from which pixels are inverted."""
+    rotation_degrees: float = 0.0
+    """Turn about the centre drawn from [-r, r], in [0, 180]; the border's pixels fill what comes in from outside."""
+    erase_probability: float = 0.0
+    """Of a rectangle, last of all, that is set to the mean colour of the data: to 0 once normalised."""
+    erase_scale: tuple[float, float] = (0.02, 0.33)
+    """Area of the rectangle as a fraction of the view's, in [0, 1]."""
+    erase_ratio: tuple[float, float] = (0.3, 3.3)
+    """Height over width of the rectangle."""
+
+    def __post_init__(self) -> None:
+        """Checks the rotation and the rectangle."""
+        if not 0 <= self.rotation_degrees <= 180:
+            raise ValueError(f"rotation_degrees ({self.rotation_degrees}) must be in [0, 180]")
+        if not 0 <= self.erase_probability <= 1:
+            raise ValueError(f"erase_probability ({self.erase_probability}) must be in [0, 1]")
+        if not 0 <= self.erase_scale[0] <= self.erase_scale[1] <= 1:
+            raise ValueError(f"erase_scale {self.erase_scale} must be two areas in [0, 1], the smaller first")
+        if not 0 < self.erase_ratio[0] <= self.erase_ratio[1] < math.inf:
+            raise ValueError(f"erase_ratio {self.erase_ratio} must be two positive ratios, the smaller first")
 
     def scaled(self, strength: float) -> ViewSpec:
         """Returns this view with its colour changes made stronger or weaker.
+
+        The dial is SimCLR's colour strength: crop, flip, rotation, erasing, blur and every probability stay as they
+        are, and are set by their own fields.
 
         Args:
             strength: Factor on brightness, contrast, saturation and hue; 1 leaves them.

@@ -8,6 +8,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as reference  # type: ignore[import-untyped]  # ships no types
 
 from training.views.batched import apply_view, make_views
+from training.views.erase import erase
 from training.views.parameters import ViewParameters, draw_parameters
 from training.views.presets import Augmentation, view_of
 from training.views.spec import ViewSpec
@@ -15,7 +16,13 @@ from training.views.spec import ViewSpec
 CPU = torch.device("cpu")
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 ALL_CHANGES = ViewSpec(
-    size_px=24, jitter_probability=1.0, grey_probability=0.3, blur_probability=0.7, solarise_probability=0.4
+    size_px=24,
+    jitter_probability=1.0,
+    grey_probability=0.3,
+    blur_probability=0.7,
+    solarise_probability=0.4,
+    rotation_degrees=40,
+    erase_probability=0.6,
 )
 
 
@@ -30,6 +37,9 @@ def torchvision_view(image: Tensor, spec: ViewSpec, parameters: ViewParameters, 
     view: Tensor = reference.resized_crop(planes, top, left, height, width, side, antialias=True)
     if parameters.flip[i]:
         view = reference.hflip(view)
+    padded = reference.pad(view, [spec.size_px], padding_mode="edge")
+    turned = reference.rotate(padded, float(parameters.rotation_degrees[i]), reference.InterpolationMode.BILINEAR)
+    view = reference.center_crop(turned, side)
     steps = [
         (reference.adjust_brightness, parameters.brightness),
         (reference.adjust_contrast, parameters.contrast),
@@ -59,6 +69,62 @@ def test_a_view_equals_torchvisions_with_the_same_parameters(seed: int) -> None:
         # A pixel within rounding of the threshold may fall on either side of it.
         near = (torch.minimum(expected, 1 - expected) - ALL_CHANGES.solarise_threshold).abs() < 1e-4
         assert (view - expected)[~near].abs().max() < 1 / 255
+
+
+def test_a_whole_view_equals_torchvisions_normalised_and_then_erased() -> None:
+    images, mean, std = pictures(16), (0.3, 0.5, 0.7), (0.5, 0.25, 2.0)
+    spec = replace(ALL_CHANGES, solarise_probability=0.0)
+    (views,) = make_views(images, [spec], torch.Generator().manual_seed(0), mean=mean, std=std)
+    parameters = draw_parameters(spec, (16, 32, 32), torch.Generator().manual_seed(0), device=CPU)
+    for i, (image, view) in enumerate(zip(images, views, strict=True)):
+        top, left, height, width = parameters.erase_boxes[i].int().tolist()
+        normalised = reference.normalize(torchvision_view(image, spec, parameters, i), list(mean), list(std))
+        expected = reference.erase(normalised, top, left, height, width, torch.zeros(3, 1, 1))
+        assert ((view - expected) * torch.tensor(std)[:, None, None]).abs().max() < 1 / 255
+        assert (view[:, top : top + height, left : left + width] == 0).all()
+
+
+def test_what_is_erased_is_the_mean_colour_whatever_the_colour_changes() -> None:
+    mean = (0.2, 0.5, 0.9)
+    always = replace(ALL_CHANGES, erase_probability=1.0, solarise_probability=1.0, blur_probability=1.0)
+    (views,) = make_views(pictures(8), [always], torch.Generator().manual_seed(0), mean=mean, std=(0.5, 0.25, 2.0))
+    shown = views * torch.tensor((0.5, 0.25, 2.0))[:, None, None] + torch.tensor(mean)[:, None, None]
+    boxes = draw_parameters(always, (8, 32, 32), torch.Generator().manual_seed(0), device=CPU).erase_boxes.int()
+    for view, (top, left, height, width) in zip(shown, boxes.tolist(), strict=True):
+        assert height * width > 0
+        rectangle = view[:, top : top + height, left : left + width].flatten(1)
+        torch.testing.assert_close(rectangle, torch.tensor(mean)[:, None].expand(-1, height * width))
+
+
+def test_rotation_and_erasing_change_nothing_else_of_a_view() -> None:
+    plain = replace(ALL_CHANGES, rotation_degrees=0.0, erase_probability=0.0)
+    erased = replace(plain, erase_probability=1.0)
+    before, after = (
+        make_views(pictures(8), [s], torch.Generator().manual_seed(0), **PLAIN)[0] for s in (plain, erased)
+    )
+    boxes = draw_parameters(erased, (8, 32, 32), torch.Generator().manual_seed(0), device=CPU).erase_boxes
+    torch.testing.assert_close(after, erase(before, boxes), rtol=0, atol=0)
+    turned = replace(plain, rotation_degrees=30.0)
+    parameters = [
+        draw_parameters(s, (8, 32, 32), torch.Generator().manual_seed(0), device=CPU) for s in (plain, turned)
+    ]
+    assert torch.equal(parameters[0].boxes, parameters[1].boxes)
+    assert torch.equal(parameters[0].hue, parameters[1].hue)
+
+
+# The views' first values as they were before rotation and erasing could be drawn.
+BEFORE = {
+    Augmentation.SIMCLR_32: [0.494, 0.5757, 0.4727, 0.5862, 0.6101, 0.3028],
+    Augmentation.WEAK: [0.414, 0.4372, 0.4898, 0.2023, 0.3866, 0.4455],
+}
+
+
+@pytest.mark.parametrize("augmentation", BEFORE)
+def test_views_with_neither_are_what_they_were(augmentation: Augmentation) -> None:
+    spec = view_of(augmentation, 16)
+    views = make_views(pictures(3), [spec, spec], torch.Generator().manual_seed(5), **PLAIN)
+    found = [round(float(view[image, 1, 7, 7]), 4) for view in views for image in range(3)]
+    assert found == pytest.approx(BEFORE[augmentation], abs=2e-4)
 
 
 def test_views_are_normalised() -> None:
