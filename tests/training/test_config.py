@@ -13,17 +13,14 @@ from training.config import (
     Accelerator,
     DeviceConfig,
     FitConfig,
-    ImageRunConfig,
     LoopConfig,
     OptimiserConfig,
     OptimiserName,
     Precision,
     Schedule,
-    TextRunConfig,
-    TokenizerConfig,
-    TokenizerKind,
 )
 from training.config_json import decode, differences, encode
+from training.run_config import ImageRunConfig, LabelConfig, TextRunConfig, TokenizerConfig, TokenizerKind
 
 TEXT = TextRunConfig(
     data=Path("packs/a"),
@@ -39,11 +36,17 @@ TEXT = TextRunConfig(
     shuffle_documents=False,
 )
 IMAGE = ImageRunConfig(
-    data=Path("p"), out=Path("r"), init=Path("w.safetensors"), freeze=2, encoder=ImageEncoderConfig(image_size_px=48)
+    data=Path("p"),
+    out=Path("r"),
+    init=Path("w.safetensors"),
+    freeze=2,
+    encoder=ImageEncoderConfig(image_size_px=48),
+    labels=LabelConfig(labels_per_class=4, label_seed=2),
 )
+FEW_LABELS = ImageRunConfig(data=Path("p"), out=Path("r"), labels=LabelConfig(label_fraction=0.1))
 
 
-@pytest.mark.parametrize("config", [TEXT, IMAGE, TextRunConfig(data=Path("d"), out=Path("o"))])
+@pytest.mark.parametrize("config", [TEXT, IMAGE, FEW_LABELS, TextRunConfig(data=Path("d"), out=Path("o"))])
 def test_a_configuration_survives_json(config: TextRunConfig | ImageRunConfig) -> None:
     assert decode(type(config), json.loads(json.dumps(encode(config)))) == config
 
@@ -81,6 +84,11 @@ def test_differences_name_nested_fields_with_both_values() -> None:
         (LoopConfig, {"collapse_threshold": 1}, r"--collapse-threshold \(1\) must be in \[0, 1\)"),
         (DeviceConfig, {"devices": 0}, r"--devices \(0\) must be >= 1"),
         (DeviceConfig, {"precision": Precision.FP16, "accelerator": Accelerator.CPU}, "--precision fp16 needs a GPU"),
+        (LabelConfig, {"labels_per_class": 0}, r"--labels-per-class \(0\) must be >= 1"),
+        (LabelConfig, {"label_fraction": 0.0}, r"--label-fraction \(0\.0\) must be in \(0, 1\]"),
+        (LabelConfig, {"label_fraction": 1.5}, r"--label-fraction \(1\.5\)"),
+        (LabelConfig, {"label_fraction": float("nan")}, r"--label-fraction \(nan\)"),
+        (LabelConfig, {"labels_per_class": 4, "label_fraction": 0.1}, "exclude each other; give one"),
         (TokenizerConfig, {"vocab_size": 20}, r"--vocab-size \(20\) must be >= 300"),
         (ImageRunConfig, {"data": Path(), "out": Path(), "freeze": 2}, r"--freeze \(2\) .* needs --init"),
         (ImageRunConfig, {"data": Path(), "out": Path(), "batch_size": 1}, r"--batch-size \(1\) must be >= 2"),
@@ -91,6 +99,12 @@ def test_bad_values_are_refused_with_the_flag(kind: Any, fields: dict[str, Any],
         kind(**fields)
 
 
+def test_all_labels_are_shown_unless_told_otherwise() -> None:
+    assert (LabelConfig().labels_per_class, LabelConfig().label_fraction) == (None, None)
+    assert ImageRunConfig(data=Path(), out=Path()).labels == LabelConfig()
+    assert LabelConfig(label_fraction=1.0).label_fraction == 1.0
+
+
 def test_steps_come_from_epochs_or_steps_or_the_default() -> None:
     assert LoopConfig(epochs=3).steps(steps_per_epoch=7) == 21
     assert LoopConfig(max_steps=5).steps(steps_per_epoch=7) == 5
@@ -99,7 +113,7 @@ def test_steps_come_from_epochs_or_steps_or_the_default() -> None:
 
 def test_configurations_load_no_torch() -> None:
     code = (
-        "import sys, training.config, training.config_json, training.methods.table, training.methods.recipes;"
+        "import sys, training.run_config, training.config_json, training.methods.table, training.methods.recipes;"
         "print([name for name in ('torch', 'numpy', 'pytorch_lightning') if name in sys.modules])"
     )
 
