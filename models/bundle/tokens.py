@@ -80,6 +80,13 @@ class Tokenizer:
         """Id that fills short rows; what stands there is masked."""
         return self._pad_id
 
+    @property
+    def special_ids(self) -> tuple[int, ...]:
+        """Ids that it puts around every text, such as those of [CLS] and [SEP]; may be none."""
+        encoding = self._inner.encode("")
+        marks = zip(encoding.ids, encoding.special_tokens_mask, strict=True)
+        return tuple(int(token_id) for token_id, special in marks if special)
+
     def to_json(self) -> str:
         """Returns the content of its `tokenizer.json`, without truncation and padding."""
         return str(self._inner.to_str(pretty=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -69,9 +69,10 @@ class ImageFeed:
     """`[n]`, -1 where there is none or it is withheld; given only to a method that needs labels."""
     support: SupportSpec | None = None
     """Labelled images that the method wants beside each batch."""
+    _sampler: SupportSampler | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
-        """Checks that there is one batch."""
+        """Checks that there is one batch, and sorts labelled images by class where a support is wanted."""
         if len(self.indices) < self.images_per_step:
             raise ValueError(
                 f"--batch-size ({self.images_per_step}) must be <= the training images ({len(self.indices)}); "
@@ -81,6 +82,9 @@ class ImageFeed:
             raise ValueError(f"labels ({len(self.labels)}) must be as many as indices ({len(self.indices)})")
         if self.support is not None and self.labels is None:
             raise ValueError("a support is drawn from labelled images, and there are no labels")
+        if self.support is not None and self.labels is not None:
+            sampler = SupportSampler.of(self.labels, images_per_class=self.support.images_per_class)
+            object.__setattr__(self, "_sampler", sampler)
 
     @property
     def item_count(self) -> int:
@@ -151,10 +155,9 @@ class ImageFeed:
         return torch.from_numpy(self.source.read(self.indices[places]))
 
     def _load_support(self, position: Position, streams: Streams) -> tuple[torch.Tensor, NDArray[np.int64]] | None:
-        if self.support is None or self.labels is None:
+        if self._sampler is None:
             return None
-        sampler = SupportSampler.of(self.labels, images_per_class=self.support.images_per_class)
-        places, labels = sampler.draw(streams.rng("support", step=position.step, rank=position.rank))
+        places, labels = self._sampler.draw(streams.rng("support", step=position.step, rank=position.rank))
         return self._read(places), labels
 
     def _finish_support(

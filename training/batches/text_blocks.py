@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from training.batches.text_batches import move_batch, read_batch
 from training.batches.text_corpus import TextCorpus
 from training.fit.streams import Position, Streams
 from training.methods.base import TextBatch
@@ -27,7 +28,7 @@ class TextFeed:
     corpus: TextCorpus
     """The training split."""
     block_size: int = 400
-    """Sentences per step and process; "contiguous sentences", methods.md §2.2."""
+    """Sentences per step and process, contiguous ones."""
     shuffle_documents: bool = True
     """Whether each epoch has its own order of documents."""
 
@@ -78,15 +79,7 @@ class TextFeed:
         Returns:
             The block.
         """
-        rows = self.rows(position, streams)
-        input_ids, attention_mask = self.corpus.pad(rows)
-        return TextBatch(
-            input_ids=torch.from_numpy(input_ids),
-            attention_mask=torch.from_numpy(attention_mask),
-            document=torch.from_numpy(self.corpus.documents[rows]),
-            sentence=torch.from_numpy(self.corpus.sentences[rows]),
-            index=torch.from_numpy(rows),
-        )
+        return read_batch(self.corpus, self.rows(position, streams))
 
     def finish(self, loaded: TextBatch, position: Position, streams: Streams, device: torch.device) -> TextBatch:  # noqa: ARG002 - texts have no views to draw
         """Moves a block to the training device.
@@ -100,8 +93,7 @@ class TextFeed:
         Returns:
             The block there.
         """
-        names = ("input_ids", "attention_mask", "document", "sentence", "index")
-        return TextBatch(**{name: getattr(loaded, name).to(device, non_blocking=True) for name in names})
+        return move_batch(loaded, device)
 
     def rows(self, position: Position, streams: Streams) -> NDArray[np.int64]:
         """Returns the sentences of one block.

@@ -17,9 +17,11 @@ from models.text.directory import read_text_directory
 from models.text.encoder import TextEncoder
 from models.text.served import ServedTextEncoder
 from training.batches.by_length import ByLength
+from training.batches.feed import Feed
 from training.batches.text_blocks import TextFeed
-from training.batches.text_corpus import tokenise_corpus
-from training.config import SCHEMA_VERSION, TextRunConfig
+from training.batches.text_corpus import TextCorpus, tokenise_corpus
+from training.batches.text_sentences import SentenceFeed
+from training.config import SCHEMA_VERSION
 from training.config_json import encode
 from training.corpora.pack_source import pack_text_source
 from training.corpora.splits import Split
@@ -32,6 +34,7 @@ from training.fit.run_folder import RunFolder
 from training.fit.streams import Streams
 from training.methods.base import Method, MethodContext
 from training.publish import publish_text
+from training.run_config import TextRunConfig
 from training.tokenizer import train_tokenizer
 
 __all__ = ["fit_text"]
@@ -66,13 +69,16 @@ def fit_text(
     tokenizer = _tokenizer(config, pack, run, reporter)
     towers, encoder = _towers(config, tokenizer)
     settings = method_config(entry, config.settings)
-    feed = TextFeed(
-        corpus=tokenise_corpus(_sentences(pack, Split.TRAIN), tokenizer, max_tokens=encoder.max_tokens),
-        block_size=config.batch_size,
-        shuffle_documents=config.shuffle_documents,
+    corpus = tokenise_corpus(_sentences(pack, Split.TRAIN), tokenizer, max_tokens=encoder.max_tokens)
+    feed = _feed(config, corpus, shuffled=entry.load().needs.shuffled)
+    context = MethodContext(
+        dataset_size=feed.item_count,
+        batch_size=config.batch_size * config.fit.device.devices,
+        special_ids=tokenizer.special_ids,
     )
-    context = MethodContext(dataset_size=feed.item_count, batch_size=config.batch_size * config.fit.device.devices)
-    method: Method = entry.load()([ByLength(tower) for tower in towers], settings, context=context)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(Streams(config.fit.loop.seed).number("heads"))
+        method: Method = entry.load()([ByLength(tower) for tower in towers], settings, context=context)
     served = ServedTextEncoder(towers, normalize=encoder.normalize)
     sitting = Sitting(
         run=run,
@@ -122,6 +128,15 @@ def _towers(config: TextRunConfig, tokenizer: Tokenizer) -> tuple[list[TextEncod
             torch.manual_seed(Streams(config.fit.loop.seed).number("weights"))
             towers = [build_text_encoder(encoder) for _ in range(encoder.towers)]
     return [tower.freeze(config.freeze) for tower in towers], encoder
+
+
+def _feed(config: TextRunConfig, corpus: TextCorpus, *, shuffled: bool) -> Feed:
+    """Returns what the method wants: single sentences in random order, or blocks of contiguous ones."""
+    if not shuffled:
+        return TextFeed(corpus=corpus, block_size=config.batch_size, shuffle_documents=config.shuffle_documents)
+    if not config.shuffle_documents:
+        raise ValueError(f"--fixed-order: --method {config.method} takes sentences in random order; leave it out")
+    return SentenceFeed(corpus=corpus, sentences_per_step=config.batch_size)
 
 
 def _evaluator(pack: TextPack, tokenizer: Tokenizer, served: ServedTextEncoder, max_tokens: int) -> Evaluator | None:

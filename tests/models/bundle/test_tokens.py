@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tokenizers import Tokenizer as Inner
+from tokenizers.processors import Sequence
 
 from models.bundle.tokens import TextTooLongError, Tokenizer
 from tests.models.bundle.tiny_bundle import make_tokenizer
@@ -25,6 +26,13 @@ def test_special_tokens_frame_the_text(tokenizer: Tokenizer) -> None:
     assert text.ids.dtype == np.int64
     assert text.ids.tolist() == ids_of("[CLS]", "a", "cat", "[SEP]")
     assert not text.truncated
+
+
+def test_the_frame_is_known_by_its_ids(tokenizer: Tokenizer) -> None:
+    assert list(tokenizer.special_ids) == ids_of("[CLS]", "[SEP]")
+    bare = make_tokenizer()
+    bare.post_processor = Sequence([])
+    assert Tokenizer(bare).special_ids == ()
 
 
 def test_an_over_long_text_loses_its_end_and_keeps_its_frame(tokenizer: Tokenizer) -> None:

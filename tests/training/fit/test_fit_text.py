@@ -9,18 +9,19 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import BertModel
 
 from models.bundle.tokens import Tokenizer
 from models.config import Pooling, TextArchitecture, TextEncoderConfig
 from models.text.served import ServedTextEncoder
-from training.config import FitConfig, OptimiserConfig, TextRunConfig, TokenizerConfig
+from training.config import FitConfig, OptimiserConfig
 from training.corpora.splits import Split
 from training.corpora.text_pack import TextPack
 from training.fit.fit_text import fit_text
 from training.fit.interruption import Interrupted
 from training.fit.metrics_log import read_metrics
 from training.fit.run_folder import load_run
+from training.run_config import TextRunConfig, TokenizerConfig
 from training.tokenizer import train_tokenizer
 
 TINY = TextEncoderConfig(width=8, embedding_width=8, max_tokens=16, dropout=0.3, towers=2)
@@ -39,26 +40,6 @@ def config(text_pack: TextPack, fit_config: Callable[..., FitConfig], tmp_path: 
             optimiser=OptimiserConfig(learning_rate=0.01, gradient_clip=5.0),
         ),
     )
-
-
-@pytest.fixture
-def bert_directory(text_pack: TextPack, tmp_path: Path) -> Path:
-    """A Hugging Face directory in miniature, with a tokenizer of its own."""
-    folder = tmp_path / "bert"
-    torch.manual_seed(0)
-    sentences = [sentence for document in text_pack.documents(Split.TEST) for sentence in document.sentences]
-    tokenizer = train_tokenizer(sentences, TokenizerConfig(vocab_size=300))
-    shape = BertConfig(
-        vocab_size=tokenizer.vocab_size,
-        hidden_size=8,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=32,
-    )
-    BertModel(shape, add_pooling_layer=False).save_pretrained(folder)
-    (folder / "tokenizer.json").write_text(tokenizer.to_json())
-    return folder
 
 
 def embed(served: Any, tokenizer: Tokenizer, texts: list[str]) -> torch.Tensor:

@@ -1,0 +1,104 @@
+"""Single sentences in random order: what methods train on that ask nothing of a sentence's neighbours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.batches.text_batches import move_batch, read_batch
+from training.batches.text_corpus import TextCorpus
+from training.fit.streams import Position, Streams
+from training.methods.base import TextBatch
+
+__all__ = ["SentenceFeed"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SentenceFeed:
+    """A corpus as sentences in an order of their own each epoch; what is left over at its end waits for another."""
+
+    corpus: TextCorpus
+    """The training split."""
+    sentences_per_step: int = 64
+    """Sentences per step and process."""
+
+    def __post_init__(self) -> None:
+        """Checks that there is one batch."""
+        if len(self.corpus) < self.sentences_per_step:
+            raise ValueError(
+                f"--batch-size ({self.sentences_per_step}) must be <= the training sentences ({len(self.corpus)}); "
+                f"lower it or give more text"
+            )
+
+    @property
+    def item_count(self) -> int:
+        """Sentences of the training split."""
+        return len(self.corpus)
+
+    @property
+    def batch_size(self) -> int:
+        """Sentences per step and process."""
+        return self.sentences_per_step
+
+    def steps_per_epoch(self, world_size: int) -> int:
+        """Returns the full batches of a pass, per process.
+
+        Args:
+            world_size: Processes that share the pass.
+
+        Returns:
+            At least 1.
+
+        Raises:
+            ValueError: There is not one batch for each process.
+        """
+        steps = len(self.corpus) // (self.sentences_per_step * world_size)
+        if steps < 1:
+            raise ValueError(
+                f"--batch-size ({self.sentences_per_step}) times --devices ({world_size}) must be <= the training "
+                f"sentences ({len(self.corpus)})"
+            )
+        return steps
+
+    def load(self, position: Position, streams: Streams) -> TextBatch:
+        """Reads one batch, on the CPU.
+
+        Args:
+            position: The step.
+            streams: `order` is drawn from, per epoch.
+
+        Returns:
+            The batch.
+        """
+        return read_batch(self.corpus, self.rows(position, streams))
+
+    def finish(self, loaded: TextBatch, position: Position, streams: Streams, device: torch.device) -> TextBatch:  # noqa: ARG002 - texts have no views to draw
+        """Moves a batch to the training device.
+
+        Args:
+            loaded: What `load` gave.
+            position: The step.
+            streams: The run's randomness.
+            device: The training device.
+
+        Returns:
+            The batch there.
+        """
+        return move_batch(loaded, device)
+
+    def rows(self, position: Position, streams: Streams) -> NDArray[np.int64]:
+        """Returns the sentences of one batch.
+
+        Args:
+            position: The step.
+            streams: As in `load`.
+
+        Returns:
+            `[sentences_per_step]`: numbers of sentences, in the epoch's order.
+        """
+        order = streams.rng("order", epoch=position.epoch).permutation(len(self.corpus))
+        start = (position.step_in_epoch * position.world_size + position.rank) * self.sentences_per_step
+        return order[start : start + self.sentences_per_step].astype(np.int64)
