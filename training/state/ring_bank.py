@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["RingBank", "check_bank_size"]
+__all__ = ["RingBank", "check_bank_size", "own_bank_size"]
 
 
 class RingBank(nn.Module):
@@ -116,6 +116,20 @@ class RingBank(nn.Module):
             state: What `get_extra_state` returned.
         """
         self._written = int(state)
+
+
+def own_bank_size(largest: int, *, dataset_size: int, batch_size: int) -> int:
+    """Returns a bank's size where nobody gives one: half of the data set, within limits.
+
+    Args:
+        largest: Rows above which the method gains nothing.
+        dataset_size: Images in training.
+        batch_size: Rows written in a step, over all ranks.
+
+    Returns:
+        At least a batch, at most `largest` where a batch allows it.
+    """
+    return max(batch_size, min(largest, dataset_size // 2))
 
 
 def check_bank_size(bank_size: int, *, dataset_size: int, batch_size: int) -> None:
