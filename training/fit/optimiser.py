@@ -26,7 +26,8 @@ def build_optimiser(method: Method, config: OptimiserConfig) -> Optimizer:
         config: Which optimiser, and its numbers.
 
     Returns:
-        The optimiser; each group holds `rate`, its full rate, beside torch's own keys.
+        The optimiser; each group holds `rate`, its full rate, and `fixed_rate`, whether no schedule changes it, beside
+        torch's own keys.
 
     Raises:
         ValueError: Nothing is left to train, or a parameter is in two groups.
@@ -48,10 +49,11 @@ def set_rate(optimiser: Optimizer, factor: float) -> None:
 
     Args:
         optimiser: As `build_optimiser` made it.
-        factor: On each group's full rate.
+        factor: On each group's full rate, but for groups of a fixed rate.
     """
     for group in optimiser.param_groups:
-        group["lr"] = group["rate"] * factor
+        fixed = group.get("fixed_rate", False)  # a checkpoint of an earlier version does not say
+        group["lr"] = group["rate"] if fixed else group["rate"] * factor
 
 
 def _split(method: Method, config: OptimiserConfig) -> Iterator[dict[str, Any]]:
@@ -71,5 +73,6 @@ def _split(method: Method, config: OptimiserConfig) -> Iterator[dict[str, Any]]:
                 f".{'decayed' if decays else 'kept'}",
                 "rate": config.learning_rate * scale,
                 "lr": config.learning_rate * scale,
+                "fixed_rate": bool(group.get("fixed_rate", False)),
                 "weight_decay": config.weight_decay if decays else 0.0,
             }

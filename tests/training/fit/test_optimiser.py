@@ -13,12 +13,13 @@ from training.methods.base import LossOutput, Method, Progress
 
 
 class TwoParts(Method):
-    def __init__(self, head_scale: float | None = None) -> None:
+    def __init__(self, head_scale: float | None = None, *, fixed_head: bool = False) -> None:
         super().__init__()
         self.encoder = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
         self.head = nn.Linear(4, 2)
         self.target = nn.Linear(4, 2).requires_grad_(False)
         self.head_scale = head_scale
+        self.fixed_head = fixed_head
 
     def loss(self, batch: Tensor, progress: Progress) -> LossOutput:
         raise NotImplementedError
@@ -28,7 +29,8 @@ class TwoParts(Method):
             return super().param_groups()
         return [
             {"name": "body", "params": list(self.encoder.parameters())},
-            {"name": "head", "params": list(self.head.parameters()), "lr_scale": self.head_scale},
+            {"name": "head", "params": list(self.head.parameters()), "lr_scale": self.head_scale}
+            | ({"fixed_rate": True} if self.fixed_head else {}),
         ]
 
 
@@ -95,3 +97,23 @@ def test_setting_the_rate_scales_each_groups_own() -> None:
     set_rate(optimiser, 0.25)
 
     assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.025, 0.025, 0.25, 0.25])
+
+
+@pytest.mark.parametrize("name", OptimiserName)
+def test_a_fixed_rate_is_changed_by_no_schedule(name: OptimiserName) -> None:
+    optimiser = build_optimiser(TwoParts(10, fixed_head=True), OptimiserConfig(optimiser=name, learning_rate=0.1))
+
+    set_rate(optimiser, 0.5)
+    set_rate(optimiser, 0.25)
+
+    assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.025, 0.025, 1.0, 1.0])
+
+
+def test_a_fixed_rate_is_still_fixed_after_a_restore() -> None:
+    saved = build_optimiser(TwoParts(1, fixed_head=True), OptimiserConfig(learning_rate=0.1)).state_dict()
+    optimiser = build_optimiser(TwoParts(1, fixed_head=True), OptimiserConfig(learning_rate=0.1))
+    optimiser.load_state_dict(saved)
+
+    set_rate(optimiser, 0.25)
+
+    assert [group["lr"] for group in optimiser.param_groups] == pytest.approx([0.025, 0.025, 0.1, 0.1])
