@@ -17,12 +17,19 @@ from training.losses.precision import unit_rows
 from training.methods.base import ImageBatch, LossOutput, Method, MethodContext, Needs, Progress
 from training.methods.recipes import Recipe, RecipeName, Recipes, sgd
 from training.state.ema import EmaTarget
-from training.state.ring_bank import RingBank, check_bank_size
+from training.state.ring_bank import RingBank, check_bank_size, own_bank_size
 from training.views.config import ViewConfig
 from training.views.presets import Augmentation
 from training.views.spec import ViewSpec
 
-__all__ = ["MeanShift", "MeanShiftConfig", "mean_shift_loss", "mean_shift_predictor", "mean_shift_projector"]
+__all__ = [
+    "MeanShift",
+    "MeanShiftConfig",
+    "Observed",
+    "mean_shift_loss",
+    "mean_shift_predictor",
+    "mean_shift_projector",
+]
 
 _LARGEST_OWN_BANK = 8192
 """Where the bank's size is not given: MoCo's queue saturates at 4,096 on CIFAR-10."""
@@ -154,6 +161,20 @@ def _mean_shift_head(inputs: int, representation: int, *, output_norm: bool = Fa
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the two branches make of a batch, its targets already in the bank."""
+
+    predictions: Tensor
+    """`[n, d]` fp32, unit rows, with gradient. Paper: v."""
+    targets: Tensor
+    """`[n, d]` fp32, unit rows, constants. Paper: u."""
+    written: Tensor
+    """`[world * n]` int64: rows of the bank that all ranks' targets were just written to."""
+    own: Tensor
+    """`[n]` int64: this rank's of them."""
+
+
 class MeanShift(Method):
     """Learns an image encoder by mean shift.
 
@@ -203,16 +224,12 @@ class MeanShift(Method):
             The loss in [0, 4], low values of which are no evidence of learning; `self_fraction`, how many further
             neighbours are old copies of the same image; `neighbours`, their number.
         """
-        online_view, target_view = batch.views
-        predictions = unit_rows(self.predictor(self.projector(self.encoder(online_view))))  # v
-        self.target.update(nn.Sequential(self.encoder, self.projector), decay=self.config.ema_decay)
-        targets = unit_rows(self.target(target_view))  # u
-        own = self._enqueue(targets, batch.index)
+        observed = self._observe(batch)
         count = self.neighbour_count(progress)
-        neighbours = nearest_neighbours(targets, self.bank.valid, count=min(count, self.bank.filled))
-        loss = mean_distance(predictions, self.bank.valid, neighbours).mean()
-        copies = self.bank.self_fraction(neighbours.slots, own, batch.index)
-        return LossOutput(loss, predictions.detach(), {"self_fraction": copies, "neighbours": float(count)})
+        neighbours = nearest_neighbours(observed.targets, self.bank.valid, count=min(count, self.bank.filled))
+        loss = mean_distance(observed.predictions, self.bank.valid, neighbours).mean()
+        copies = self.bank.self_fraction(neighbours.slots, observed.own, batch.index)
+        return LossOutput(loss, observed.predictions.detach(), {"self_fraction": copies, "neighbours": float(count)})
 
     def neighbour_count(self, progress: Progress) -> int:
         """Returns how many neighbours a step moves to.
@@ -228,13 +245,17 @@ class MeanShift(Method):
         share = progress.fraction / self.config.neighbour_warmup
         return 1 + int((self.config.neighbour_count - 1) * share)
 
-    def _enqueue(self, targets: Tensor, index: Tensor) -> Tensor:
-        """Writes all ranks' targets; returns the rows of this rank's."""
-        slots = self.bank.enqueue(gather(targets), gather(index))
-        return slots.view(-1, len(targets))[rank()]
+    def _observe(self, batch: ImageBatch) -> Observed:
+        """Predicts, averages, makes the targets and writes all ranks' into the bank."""
+        online_view, target_view = batch.views
+        predictions = unit_rows(self.predictor(self.projector(self.encoder(online_view))))  # v
+        self.target.update(nn.Sequential(self.encoder, self.projector), decay=self.config.ema_decay)
+        targets = unit_rows(self.target(target_view))  # u
+        written = self.bank.enqueue(gather(targets), gather(batch.index))
+        return Observed(predictions, targets, written, own=written.view(-1, len(targets))[rank()])
 
 
 def _bank_size(config: MeanShiftConfig, context: MethodContext) -> int:
     if config.bank_size is not None:
         return config.bank_size
-    return max(context.batch_size, min(_LARGEST_OWN_BANK, context.dataset_size // 2))
+    return own_bank_size(_LARGEST_OWN_BANK, dataset_size=context.dataset_size, batch_size=context.batch_size)
