@@ -6,7 +6,7 @@ Run as `python distributed_worker.py RANK STORE OUTPUT`. Rank 0 first computes t
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from training.methods.base import ImageBatch, Method, MethodContext, Progress, S
 from training.methods.image.mean_shift import mean_shift_loss
 from training.methods.image.simclr import nt_xent_loss
 from training.methods.table import METHODS, find_method
-from training.methods.text.quick_thoughts import QuickThoughts, QuickThoughtsConfig, QuickThoughtsLoss, Similarity
 from training.state.ring_bank import RingBank
 from training.views.spec import ViewSpec
 
@@ -35,12 +34,15 @@ COUNT = 2 * HALF
 
 
 class BagTower(nn.Module):
+    width = 8
+
     def __init__(self) -> None:
         super().__init__()
         self.words = nn.Embedding(30, 8)
+        self.dropout = nn.Dropout(0.3)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> TextOutput:
-        states = self.words(input_ids) * attention_mask[:, :, None]
+        states = self.dropout(self.words(input_ids)) * attention_mask[:, :, None]
         return TextOutput(states, states.sum(dim=1))
 
 
@@ -139,10 +141,25 @@ def image_batch(method: Method) -> Callable[[int], ImageBatch]:
     return batch
 
 
-def text_method(config: QuickThoughtsConfig, towers: int) -> Method:
+def text_method(name: str, settings: Mapping[str, Any], *, towers: int = 1) -> Method:
+    """Returns a method in evaluation mode: what dropout draws is not the same in two processes."""
     torch.manual_seed(4)
     context = MethodContext(dataset_size=100, batch_size=COUNT)
-    return QuickThoughts([BagTower() for _ in range(towers)], config, context=context)
+    entry = find_method(name)
+    method: Method = entry.load()([BagTower() for _ in range(towers)], method_config(entry, settings), context=context)
+    return method.eval()
+
+
+def text_methods() -> dict[str, Method]:
+    tied = {"similarity": "cosine", "temperature": 0.05}
+    return {
+        "quick-thoughts": text_method("quick-thoughts", {}, towers=2),
+        "quick-thoughts logistic": text_method("quick-thoughts", {"loss": "logistic"}, towers=2),
+        "quick-thoughts tied": text_method("quick-thoughts", tied),
+        "simcse": text_method("simcse", {}),
+        # Ranks draw for themselves what they delete, so nothing is; their numbers of tokens differ all the same.
+        "tsdae": text_method("tsdae", {"deletion_ratio": 0.0}),
+    }
 
 
 def text_batch(step: int) -> TextBatch:
@@ -172,17 +189,14 @@ def method_case(method: Method, batch: Callable[[int], Any]) -> dict[str, Tensor
 
 
 def all_cases() -> dict[str, dict[str, Tensor]]:
-    logistic = QuickThoughtsConfig(loss=QuickThoughtsLoss.LOGISTIC)
-    tied = QuickThoughtsConfig(similarity=Similarity.COSINE, temperature=0.05)
     images = {f"method {name}": image_method(name) for name in METHODS if METHODS[name].modality == "image"}
+    texts = {f"method {name}": method_case(method, text_batch) for name, method in text_methods().items()}
     return {name: method_case(method, image_batch(method)) for name, method in images.items()} | {
+        **texts,
         "loss nt_xent": loss_case(nt_xent, [rows(1), rows(2)]),
         "loss quick_thoughts": loss_case(adjacent(quick_thoughts_loss), [rows(3), rows(4)]),
         "loss pairwise_logistic": loss_case(adjacent(pairwise_logistic_loss), [rows(3), rows(4)]),
         "loss mean_shift": loss_case(mean_shift, [rows(5)]),
-        "method quick-thoughts": method_case(text_method(QuickThoughtsConfig(), 2), text_batch),
-        "method quick-thoughts logistic": method_case(text_method(logistic, 2), text_batch),
-        "method quick-thoughts tied": method_case(text_method(tied, 1), text_batch),
     }
 
 

@@ -19,9 +19,13 @@ Cases = dict[str, dict[str, Tensor]]
 WORKER = Path(__file__).parent / "distributed_worker.py"
 LOSSES = ["nt_xent", "quick_thoughts", "pairwise_logistic", "mean_shift"]
 # What these draw for themselves, per image, is not the same in two processes; no image of theirs meets another.
-DRAWN = frozenset[str]()
+DRAWN = frozenset({"jigsaw", "patch-location", "inpainting", "autoencoder"})
+# Shares of the largest value. Without BatchNorm the columns that Barlow Twins standardises have almost no variance, and
+# the division magnifies rounding.
+ROUNDED = {"barlow-twins": 5e-5}
 IMAGE_METHODS = [entry.name for entry in METHODS.values() if entry.modality == "image" and entry.name not in DRAWN]
-CASES = [*IMAGE_METHODS, "quick-thoughts", "quick-thoughts logistic", "quick-thoughts tied"]
+TEXT_METHODS = [entry.name for entry in METHODS.values() if entry.modality == "text"]
+CASES = [*IMAGE_METHODS, *TEXT_METHODS, "quick-thoughts logistic", "quick-thoughts tied"]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +44,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> tuple[Cases, Cases, Cas
         for place, output in enumerate(outputs)
     ]
     for worker in workers:
-        _, errors = worker.communicate(timeout=120)
+        _, errors = worker.communicate(timeout=400)
         assert worker.returncode == 0, errors
     first, second = (torch.load(output, weights_only=True) for output in outputs)
     return first["single"], first["rank"], second["rank"]
@@ -65,7 +69,8 @@ def test_a_step_of_a_method_equals_one_process(results: tuple[Cases, Cases, Case
         assert each.keys() == single.keys()
         for key, expected in single.items():
             if not key.startswith("bank."):
-                assert torch.allclose(each[key], expected, rtol=1e-5, atol=1e-6), key
+                tolerance = max(1e-6, ROUNDED.get(name, 0) * float(expected.abs().max()))
+                assert torch.allclose(each[key], expected, rtol=1e-5, atol=tolerance), key
 
 
 def test_banks_hold_the_same_rows_on_every_rank(results: tuple[Cases, Cases, Cases]) -> None:

@@ -57,6 +57,8 @@ class MethodContext:
     """Side of the views; 0 for texts."""
     class_count: int = 0
     """Classes of the labels; 0 where the method needs none."""
+    special_ids: tuple[int, ...] = ()
+    """Texts: ids that the tokenizer puts around every text, such as [CLS] and [SEP]; no word's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +69,10 @@ class SupportSpec:
     """At least 1; an image comes twice where a class has fewer."""
     views: tuple[ViewSpec, ...]
     """How each of them is shown."""
+
+    def __post_init__(self) -> None:
+        if self.images_per_class < 1:
+            raise ValueError(f"images_per_class ({self.images_per_class}) must be >= 1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +121,7 @@ class ImageBatch:
 
 @dataclass(frozen=True, slots=True)
 class TextBatch:
-    """A block of `n` contiguous sentences, on the training device."""
+    """`n` sentences, on the training device: a block of contiguous ones, unless the method wants them shuffled."""
 
     input_ids: Tensor
     """`[n, t]` int64, padded."""
@@ -176,6 +182,7 @@ class Method(nn.Module, ABC):
     def param_groups(self) -> Iterable[dict[str, Any]]:
         """Returns the optimiser's groups; biases and norms are kept from weight decay by the fit.
 
-        Each group has `params` and may have `lr_scale` (times the run's rate) and `name`.
+        Each group has `params` and may have `lr_scale` (times the run's rate), `fixed_rate` (True: neither warm-up nor
+        schedule changes its rate) and `name`.
         """
         return [{"name": "all", "params": [p for p in self.parameters() if p.requires_grad]}]

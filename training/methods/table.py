@@ -88,8 +88,30 @@ _IMAGE = partial(_entry, "image")
 # fmt: off
 _ROWS = (
     _TEXT("quick-thoughts", "adjacency", "QuickThoughts", "Logeswaran & Lee 2018, arXiv:1803.02893", "tell a sentence's neighbours from the other sentences of its block"),
+    _TEXT("simcse", "contrast", "SimCSE", "Gao et al. 2021, arXiv:2104.08821", "find a sentence read again with other activations dropped among all of the batch"),
+    _TEXT("tsdae", "generative", "TSDAE", "Wang et al. 2021, arXiv:2104.06979", "write a sentence again from the vector of what was left of it"),
     _IMAGE("simclr", "contrast", "SimCLR", "Chen et al. 2020, arXiv:2002.05709", "find the other view of an image among all views of the batch"),
+    _IMAGE("moco", "contrast", "MoCo", "He et al. 2019, arXiv:1911.05722; Chen et al. 2020, arXiv:2003.04297", "find an image's key among a queue of keys that a slowly moving encoder made"),
+    _IMAGE("nnclr", "contrast", "NNCLR", "Dwibedi et al. 2021, arXiv:2104.14548", "find the other view of an image by this one's nearest neighbour"),
+    _IMAGE("cpc", "contrast", "CPC", "van den Oord et al. 2018, arXiv:1807.03748", "foretell an image's lower patches from its upper ones"),
     _IMAGE("mean-shift", "neighbours", "MeanShift", "Koohpayegani et al. 2021, arXiv:2105.07269", "move an image to the mean of its other view's nearest neighbours"),
+    _IMAGE("cmsf-self", "neighbours", "CMSFSelf", "Navaneet et al. 2022, arXiv:2112.04607", "mean shift, half of it to neighbours that an earlier augmentation agrees on"),
+    _IMAGE("byol", "bootstrap", "BYOL", "Grill et al. 2020, arXiv:2006.07733", "predict what a slow average of the network makes of the other view"),
+    _IMAGE("simsiam", "bootstrap", "SimSiam", "Chen & He 2021, arXiv:2011.10566", "predict the other view's projection, held constant"),
+    _IMAGE("dino", "bootstrap", "DINO", "Caron et al. 2021, arXiv:2104.14294", "follow the distribution over prototypes that a slow average gives another view"),
+    _IMAGE("barlow-twins", "redundancy", "BarlowTwins", "Zbontar et al. 2021, arXiv:2103.03230", "make each value agree between two views and with no other value"),
+    _IMAGE("vicreg", "redundancy", "VICReg", "Bardes et al. 2022, arXiv:2105.04906", "draw two views together while every value varies and none repeats another"),
+    _IMAGE("swav", "clusters", "SwAV", "Caron et al. 2020, arXiv:2006.09882", "predict an image's cluster in one view from its other views"),
+    _IMAGE("seer", "clusters", "SEER", "Goyal et al. 2021, arXiv:2103.01988", "SwAV in one pass over more images than fit into memory"),
+    _IMAGE("cmsf-semi", "semi-supervised", "CMSFSemi", "Navaneet et al. 2022, arXiv:2112.04607", "mean shift within classes, guessed where an image has no label"),
+    _IMAGE("paws", "semi-supervised", "PAWS", "Assran et al. 2021, arXiv:2104.13963", "give two views of an image the same class by the few labelled images nearest to them"),
+    _IMAGE("rotation", "pretext", "Rotation", "Gidaris et al. 2018, arXiv:1803.07728", "say by how many quarter turns an image is turned"),
+    _IMAGE("jigsaw", "pretext", "Jigsaw", "Noroozi & Favaro 2016, arXiv:1603.09246", "say how an image's patches were shuffled"),
+    _IMAGE("patch-location", "pretext", "PatchLocation", "Doersch et al. 2015, arXiv:1505.05192", "say on which side of the centre a patch of an image lies"),
+    _IMAGE("inpainting", "generative", "Inpainting", "Pathak et al. 2016, arXiv:1604.07379", "fill in what is hidden of an image"),
+    _IMAGE("autoencoder", "generative", "Autoencoder", "Hinton & Salakhutdinov 2006, doi:10.1126/science.1127647; Vincent et al. 2008, doi:10.1145/1390156.1390294", "rebuild an image from a few values, whole or from what noise left of it"),
+    _IMAGE("cmsf-sup", "supervised", "CMSFSup", "Navaneet et al. 2022, arXiv:2112.04607", "mean shift to the nearest neighbours of an image's own class"),
+    _IMAGE("supervised", "supervised", "Supervised", "He et al. 2016, arXiv:1512.03385", "name the class of an image"),
 )
 # fmt: on
 

@@ -16,14 +16,16 @@ import torch
 from PIL import Image
 
 from models.config import ImageEncoderConfig
-from training.config import Accelerator, DeviceConfig, FitConfig, ImageRunConfig, LabelConfig, LoopConfig
+from tests.training.corpora.pictures import noise, png
+from training.config import Accelerator, DeviceConfig, FitConfig, LoopConfig
 from training.corpora.image_items import ImageItem
 from training.corpora.image_pack import ImagePack, write_image_pack
-from training.corpora.splits import SplitFractions
+from training.corpora.splits import Split, SplitFractions
 from training.fit.fit_image import fit_image
 from training.fit.interruption import Interrupted
 from training.fit.run_folder import load_run
 from training.methods.table import METHODS
+from training.run_config import ImageRunConfig, LabelConfig
 
 IMAGE_METHODS = [entry.name for entry in METHODS.values() if entry.modality == "image"]
 
@@ -53,7 +55,7 @@ def run_config(name: str, pack: ImagePack, out: Path) -> ImageRunConfig:
         settings=recipe.settings,
         encoder=ImageEncoderConfig(image_size_px=16),
         batch_size=16,
-        labels=LabelConfig(labels_per_class=8) if needs.labels else LabelConfig(),
+        labels=LabelConfig(labels_per_class=12) if needs.labels else LabelConfig(),
         fit=FitConfig(
             optimiser=recipe.optimiser,
             loop=LoopConfig(max_steps=5, log_every_steps=1, checkpoint_every_steps=1000, collapse_threshold=0),
@@ -78,3 +80,15 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(
     assert [key for key in states[0] if not torch.equal(*(torch.as_tensor(state[key]) for state in states))] == []
     served = load_run(resumed.path).served
     assert torch.isfinite(served(torch.randn(2, 3, 16, 16))).all()
+
+
+def test_a_class_without_a_training_image_is_refused_where_a_support_is_drawn(tmp_path: Path) -> None:
+    items = [ImageItem(f"{number}", png(noise(number, 16, 16)), label="ab"[number % 2]) for number in range(60)]
+    fractions = SplitFractions(validation=0.1, test=0.1)
+    pack = write_image_pack(items, tmp_path / "pack", size_px=16, source="test", fractions=fractions)[0]
+    held_out = pack.ids[int(pack.indices(Split.TEST)[0])]
+    items[int(held_out)] = replace(items[int(held_out)], label="c")
+    rare = write_image_pack(items, tmp_path / "rare", size_px=16, source="test", fractions=fractions)[0]
+
+    with pytest.raises(ValueError, match="every class needs a labelled training image to be predicted; none has: c"):
+        fit_image(replace(run_config("paws", rare, tmp_path / "run"), labels=LabelConfig()))
