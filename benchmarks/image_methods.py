@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.results import Bench, average_runs, training_row
-from training.evaluation.evaluate import Evaluated, open_data
+from benchmarks.results import Bench, training_row
+from training.evaluation.evaluate import open_data
+from training.evaluation.evaluated import Evaluated, average_runs
 from training.evaluation.results import Result
 
 __all__ = ["compare_image_methods"]

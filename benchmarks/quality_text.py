@@ -13,10 +13,11 @@ from collections.abc import Sequence
 
 import tyro
 
-from benchmarks.results import Bench, BenchOptions, average_runs, ensure_pack, training_row
+from benchmarks.results import Bench, BenchOptions, ensure_pack, training_row
 from diptych.demo.line import TEXT_FLAGS
 from training.corpora.catalogue import fetch
-from training.evaluation.evaluate import Evaluated, open_data
+from training.evaluation.evaluate import open_data
+from training.evaluation.evaluated import Evaluated, average_runs
 from training.evaluation.open_subject import EvaluationData
 from training.evaluation.results import Result
 from training.evaluation.suite import EvaluationConfig

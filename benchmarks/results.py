@@ -10,13 +10,12 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress, count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from training.corpora.catalogue import fetch
@@ -25,11 +24,15 @@ from training.corpora.readers.packaged_images import IMAGE_READERS
 from training.corpora.readers.packaged_texts import TEXT_READERS
 from training.corpora.splits import SplitFractions
 from training.corpora.text_pack import write_text_pack
-from training.evaluation.bootstrap import BootstrapConfig
-from training.evaluation.compare import average_seeds
 from training.evaluation.environment import describe_environment
-from training.evaluation.evaluate import Evaluated, describe_differences, evaluate_subject
-from training.evaluation.measurement import Measurement, PerQuery
+from training.evaluation.evaluate import evaluate_subject
+from training.evaluation.evaluated import (
+    Evaluated,
+    decode_evaluated,
+    describe_differences,
+    encode_evaluated,
+    renamed,
+)
 from training.evaluation.open_subject import EvaluationData, open_subject
 from training.evaluation.report import markdown_table, rich_table
 from training.evaluation.results import Result, write_results
@@ -37,7 +40,7 @@ from training.evaluation.suite import EvaluationConfig
 from training.evaluation.threads import limit_threads
 from training.publish import publish_json
 
-__all__ = ["Bench", "BenchOptions", "average_runs", "ensure_pack", "training_row"]
+__all__ = ["Bench", "BenchOptions", "ensure_pack", "training_row"]
 
 _QUICK_SHARE = 12
 """A quick pack holds one in this many items."""
@@ -120,12 +123,11 @@ class Bench:
         cell = self.folder / f"{name.replace(' ', '-')}.cell.json"
         stored = _read(cell)
         if stored.get("described") == described:
-            return _decode(stored)
+            return decode_evaluated(stored)
         self._say(f"evaluate {name}")
-        found = evaluate_subject(opened, data, self.config)
-        renamed = Evaluated([_rename(row, name) for row in found.rows], found.measurements)
-        publish_json(cell, {"described": described, **_encode(renamed)})
-        return renamed
+        found = renamed(evaluate_subject(opened, data, self.config), name)
+        publish_json(cell, {"described": described, **encode_evaluated(found)})
+        return found
 
     def conclude(self, rows: Sequence[Result]) -> None:
         """Prints the main rows, on a terminal as a table, else as Markdown, and writes all of them.
@@ -186,33 +188,6 @@ def ensure_pack(name: str, folder: Path, *, quick: bool, size_px: int | None = N
     return destination
 
 
-def average_runs(runs: Sequence[Evaluated], *, name: str, config: BootstrapConfig) -> Evaluated:
-    """Averages runs that differ only in their seed, query by query.
-
-    Args:
-        runs: At least one.
-        name: What the rows are called.
-        config: How intervals are drawn.
-
-    Returns:
-        Their mean; its intervals are over queries.
-    """
-    rows, measurements = [], []
-    for group in zip(*(zip(run.measurements, run.rows, strict=True) for run in runs), strict=True):
-        measurement = average_seeds([member[0] for member in group])
-        row = _rename(group[0][1], f"{name}, mean of {len(runs)} seeds")
-        fingerprint = " + ".join(member[1].subject_fingerprint for member in group)
-        values = {
-            "subject_fingerprint": fingerprint,
-            "value": measurement.value,
-            "interval": measurement.interval(config),
-            "seed": None,
-        }
-        rows.append(Result.from_json({**row.to_json(), **values}))
-        measurements.append(measurement)
-    return Evaluated(rows, measurements)
-
-
 def training_row(run: Path, evaluated: Evaluated) -> Result:
     """Says what a run's training cost, as a row beside its figures.
 
@@ -245,48 +220,6 @@ def _is_main(row: Result) -> bool:
     if row.metric.startswith(("recall@5", "recall@10", "alignment difference")):
         return False
     return " to " not in str(row.parameters.get("direction", ""))
-
-
-def _rename(row: Result, name: str) -> Result:
-    return Result.from_json({**row.to_json(), "subject": name})
-
-
-def _encode(evaluated: Evaluated) -> dict[str, Any]:
-    cells = []
-    for row, measurement in zip(evaluated.rows, evaluated.measurements, strict=True):
-        outcome = measurement.outcome
-        per_query = None
-        if isinstance(outcome, PerQuery):
-            clusters = None if outcome.clusters is None else outcome.clusters.tolist()
-            per_query = {"values": outcome.values.tolist(), "clusters": clusters}
-        cells.append({"row": row.to_json(), "layer": measurement.layer, "per_query": per_query})
-    return {"cells": cells}
-
-
-def _decode(stored: Mapping[str, Any]) -> Evaluated:
-    rows = [Result.from_json(cell["row"]) for cell in stored["cells"]]
-    measurements = []
-    for row, cell in zip(rows, stored["cells"], strict=True):
-        outcome: PerQuery | float = row.value
-        if cell["per_query"] is not None:
-            clusters = cell["per_query"]["clusters"]
-            outcome = PerQuery(
-                np.array(cell["per_query"]["values"], dtype=np.float64),
-                None if clusters is None else np.array(clusters, dtype=np.int64),
-            )
-        measurements.append(
-            Measurement(
-                task=row.task,
-                metric=row.metric,
-                outcome=outcome,
-                parameters=row.parameters,
-                layer=cell["layer"],
-                n_gallery=row.n_gallery,
-                n_query=row.n_query,
-                labels_used=row.labels_used,
-            )
-        )
-    return Evaluated(rows, measurements)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from training.evaluation.alignment_uniformity import uniformity
 from training.evaluation.measurement import Measurement
 from training.evaluation.rankme import rankme
+from training.evaluation.results import Parameter
 
 __all__ = ["measure_spread"]
 
@@ -24,5 +25,8 @@ def measure_spread(vectors: NDArray[np.float32]) -> list[Measurement]:
     count, width = vectors.shape
     found = [Measurement(task="geometry", metric="uniformity", outcome=uniformity(vectors), n_query=count)]
     if count >= width:
-        found.append(Measurement(task="geometry", metric="rankme", outcome=rankme(vectors), n_query=count))
+        # Bounded by the width, so that another width is another measure.
+        settings: dict[str, Parameter] = {"width": width}
+        rank = rankme(vectors)
+        found.append(Measurement(task="geometry", metric="rankme", outcome=rank, parameters=settings, n_query=count))
     return found

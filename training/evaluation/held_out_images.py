@@ -25,12 +25,20 @@ class ImageTaskConfig:
     """Of the weighted vote."""
     probe: LinearProbe = field(default_factory=LinearProbe)
     """How the linear probe is fitted."""
+    labels_per_class: tuple[int, ...] = (1, 10)
+    """Labels of every class that the few-label probes are shown."""
+    label_draws: int = 3
+    """Draws of those labels."""
     bank_items: int | None = None
     """Most training images asked or fitted on, a seeded sample; None: all."""
     originals: bool = False
     """Whether encoders see the originals even where the packed pixels have their size; floors see packed ones."""
     view_pairs: int = 2048
     """Most images whose views are compared where there are no vendors: the first of a seeded order."""
+    lidar_images: int = 512
+    """Most images that LiDAR takes views of."""
+    lidar_views: int = 8
+    """Views of each of them."""
     seed: int = 0
     """Of the samples and of the views."""
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.evaluation.alignment_uniformity import alignment_distances
 from training.evaluation.crops import make_crop
+from training.evaluation.few_labels import few_label_hits
 from training.evaluation.geometry import measure_spread
 from training.evaluation.held_out_images import HeldOutImages, ImageTaskConfig
 from training.evaluation.knn import NeighbourVote, predict_labels
+from training.evaluation.lidar import lidar
 from training.evaluation.linear_probe import fit_linear_probe
 from training.evaluation.measurement import Measurement, PerQuery, TaskUnavailableError
 from training.evaluation.rank_measurements import CUTOFFS
@@ -76,6 +79,43 @@ def measure_linear_probe(images: HeldOutImages, config: ImageTaskConfig) -> list
         raise TaskUnavailableError(f"linear-probe: {error}") from error
     right = result.predictions == labels[images.indices[queries]]
     return [_accuracy("linear-probe", right, {}, len(bank))]
+
+
+def measure_few_labels(images: HeldOutImages, config: ImageTaskConfig) -> list[Measurement]:
+    """Fits linear classifiers on a handful of labels of every class, over several draws.
+
+    Args:
+        images: Held-out and training images with labels.
+        config: `labels_per_class`, `label_draws` and `probe`.
+
+    Returns:
+        For each number of labels the mean accuracy over the draws, and its standard deviation between them.
+
+    Raises:
+        TaskUnavailableError: One side has no labels, or no class has as many as the smallest number.
+    """
+    queries, bank, labels = _labelled(images, "few-label")
+    bank_labels, right_labels = labels[images.bank_indices[bank]], labels[images.indices[queries]]
+    found: list[Measurement] = []
+    for count in config.labels_per_class:
+        try:
+            hits = few_label_hits(
+                (images.bank_vectors[bank], bank_labels),
+                (images.vectors[queries], right_labels),
+                labels_per_class=count,
+                draws=config.label_draws,
+                probe=config.probe,
+            )
+        except ValueError as error:
+            if not found:
+                raise TaskUnavailableError(f"few-label: {error}") from error
+            break
+        shown = count * len(np.unique(bank_labels))
+        settings: dict[str, Parameter] = {"labels per class": count, "draws": config.label_draws}
+        found.append(replace(_accuracy("few-label", hits[0] > 0, settings, shown), outcome=PerQuery(hits.mean(axis=0))))
+        between = float(hits.mean(axis=1).std(ddof=1)) if len(hits) > 1 else 0.0
+        found.append(replace(found[-1], metric="accuracy std over draws", outcome=between))
+    return found
 
 
 def _labelled(images: HeldOutImages, task: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -176,7 +216,7 @@ def measure_image_geometry(images: HeldOutImages, config: ImageTaskConfig) -> li
         config: `view_pairs` and `seed`, where there are no vendors.
 
     Returns:
-        Alignment, uniformity and, where there are at least as many images as dimensions, RankMe.
+        Alignment, uniformity and, where there are more images than dimensions, RankMe and LiDAR.
     """
     vectors = images.vectors
     try:
@@ -196,7 +236,22 @@ def measure_image_geometry(images: HeldOutImages, config: ImageTaskConfig) -> li
         parameters={"pairs": pairs},
         n_query=len(distances),
     )
-    return [alignment, *measure_spread(vectors)]
+    return [alignment, *measure_spread(vectors), *_measure_lidar(images, config)]
+
+
+def _measure_lidar(images: HeldOutImages, config: ImageTaskConfig) -> list[Measurement]:
+    """Views of a seeded sample, as many images as dimensions at least; none where there are fewer."""
+    rng = np.random.default_rng([config.seed, 1])
+    chosen = np.sort(rng.permutation(images.indices)[: config.lidar_images])
+    if len(chosen) <= images.vectors.shape[1]:
+        return []
+    pixels = images.data.read(chosen)
+    crops = [make_crop(image, rng) for image in pixels for _ in range(config.lidar_views)]
+    views = images.subject.embed_rgb(crops).reshape(len(chosen), config.lidar_views, -1)
+    settings: dict[str, Parameter] = {"images": len(chosen), "views": config.lidar_views}
+    return [
+        Measurement(task="geometry", metric="lidar", outcome=lidar(views), parameters=settings, n_query=len(chosen))
+    ]
 
 
 def _view_distances(images: HeldOutImages, config: ImageTaskConfig) -> NDArray[np.float64]:
@@ -210,6 +265,7 @@ def _view_distances(images: HeldOutImages, config: ImageTaskConfig) -> NDArray[n
 IMAGE_TASKS: dict[str, ImageTask] = {
     "knn": measure_knn,
     "linear-probe": measure_linear_probe,
+    "few-label": measure_few_labels,
     "cross-vendor": measure_cross_vendor,
     "geometry": measure_image_geometry,
 }

@@ -73,14 +73,9 @@ def fit_linear_probe(
     Source: Kornblith et al. 2019, arXiv:1805.08974 (L-BFGS on cached features). Differs: standardised, a shorter grid.
     """
     config = config or LinearProbe()
-    held_out = np.zeros(len(labels), dtype=np.bool_)
-    count = round(len(labels) * config.holdout_fraction)
-    held_out[np.random.default_rng(config.seed).permutation(len(labels))[:count]] = True
-    if count == 0 or len(np.unique(labels[~held_out])) < 2:
-        raise ValueError(
-            f"a probe needs at least two classes and ten items, got {len(labels)} items to fit and hold out"
-        )
-    l2 = _choose_l2(features, labels, held_out, config)
+    l2 = config.l2_grid[0] if len(config.l2_grid) == 1 else _choose_l2(features, labels, config)
+    if len(np.unique(labels)) < 2:
+        raise ValueError(f"a probe needs at least two classes, got {len(labels)} items of one")
     mean, scale = _statistics(features)
     model = _new_model(config)
     converged = _fit(model, (features - mean) / scale, labels, l2)
@@ -88,12 +83,15 @@ def fit_linear_probe(
     return ProbeResult(predictions, l2, converged)
 
 
-def _choose_l2(
-    features: NDArray[np.float32], labels: NDArray[np.int64], held_out: NDArray[np.bool_], config: LinearProbe
-) -> float:
+def _choose_l2(features: NDArray[np.float32], labels: NDArray[np.int64], config: LinearProbe) -> float:
     """Returns the penalty with the highest held-out accuracy; the larger one among equals."""
-    if len(config.l2_grid) == 1:
-        return config.l2_grid[0]
+    held_out = np.zeros(len(labels), dtype=np.bool_)
+    count = round(len(labels) * config.holdout_fraction)
+    held_out[np.random.default_rng(config.seed).permutation(len(labels))[:count]] = True
+    if count == 0 or len(np.unique(labels[~held_out])) < 2:
+        raise ValueError(
+            f"a probe needs at least two classes and ten items, got {len(labels)} items to fit and hold out"
+        )
     mean, scale = _statistics(features[~held_out])
     kept, rest = (features[~held_out] - mean) / scale, (features[held_out] - mean) / scale
     model = _new_model(config)

@@ -54,7 +54,9 @@ class EvaluationData:
         return "".join(held.fingerprint for held in (self.texts, self.images) if held is not None)
 
 
-def open_subject(name: str, data: EvaluationData, *, seed: int = 0, threads: int = 1) -> Subject:
+def open_subject(
+    name: str, data: EvaluationData, *, seed: int = 0, threads: int = 1, layer: str | None = None
+) -> Subject:
     """Loads a subject by what the user calls it.
 
     Args:
@@ -63,6 +65,7 @@ def open_subject(name: str, data: EvaluationData, *, seed: int = 0, threads: int
         data: What it will be measured on.
         seed: Of an untrained encoder's weights.
         threads: Of a bundle's graph.
+        layer: An inner layer of a run's image encoder, to measure in the representation's place.
 
     Returns:
         The subject, of the data's modality.
@@ -70,7 +73,7 @@ def open_subject(name: str, data: EvaluationData, *, seed: int = 0, threads: int
     Raises:
         ValueError: There is no such subject, or it reads the other modality.
     """
-    subject = _open(name, data, seed=seed, threads=threads)
+    subject = _open(name, data, seed=seed, threads=threads, layer=layer)
     if subject.info.modality is not data.modality:
         raise ValueError(
             f"'{name}' reads {subject.info.modality}s and the data holds {data.modality}s; "
@@ -103,19 +106,23 @@ def open_floors(names: tuple[str, ...], data: EvaluationData, *, seed: int = 0) 
     return floors
 
 
-def _open(name: str, data: EvaluationData, *, seed: int, threads: int) -> Subject:
+def _open(name: str, data: EvaluationData, *, seed: int, threads: int, layer: str | None) -> Subject:
     path = Path(name)
     if path.is_dir():
-        return _open_folder(path, data, threads=threads)
+        return _open_folder(path, data, threads=threads, layer=layer)
+    if layer is not None:
+        raise ValueError(f"--layer {layer}: layers are measured of runs, and '{name}' is none")
     if name.startswith(_UNTRAINED):
         return untrained_subject(_read_parts(_find_shape(name.removeprefix(_UNTRAINED))), seed=seed)
     return _open_named(name, data)
 
 
-def _open_folder(path: Path, data: EvaluationData, *, threads: int) -> Subject:
+def _open_folder(path: Path, data: EvaluationData, *, threads: int, layer: str | None) -> Subject:
     if (path / MANIFEST_FILE).is_file():
+        if layer is not None:
+            raise ValueError(f"--layer {layer}: '{path}' is a bundle, sealed to give embeddings alone; name a run")
         return _open_bundle(path, data.modality, threads=threads)
-    return trained_subject(_read_parts(path), name=path.name)
+    return trained_subject(_read_parts(path), name=path.name, layer=layer)
 
 
 def _open_named(name: str, data: EvaluationData) -> Subject:

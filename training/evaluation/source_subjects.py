@@ -19,6 +19,7 @@ from models.image.served import ServedImageEncoder
 from models.text.build import build_text_encoder
 from models.text.encoder import TextEncoder
 from models.text.served import ServedTextEncoder
+from training.evaluation.layers import ImageLayer
 from training.evaluation.subjects import ImageSubject, Subject, SubjectInfo
 from training.evaluation.torch_subjects import TorchPixelEncoder, TorchTextSubject, TorchTowerSubject
 from training.export.directory_source import read_directory
@@ -102,16 +103,24 @@ def directory_parts(path: Path) -> EncoderParts:
     )
 
 
-def trained_subject(parts: EncoderParts, *, name: str) -> Subject:
+def trained_subject(parts: EncoderParts, *, name: str, layer: str | None = None) -> Subject:
     """Makes a subject of an encoder as it is.
 
     Args:
         parts: The encoder.
         name: What people call it.
+        layer: An inner layer of an image encoder, to measure in the representation's place.
 
     Returns:
         The subject; a run that trains by inner products has its training score too.
+
+    Raises:
+        ValueError: A layer was asked of a sentence encoder, or the encoder has no such layer.
     """
+    if layer is not None:
+        if not isinstance(parts.served, ServedImageEncoder) or not isinstance(parts.preparation, ImagePreprocessing):
+            raise ValueError(f"--layer {layer}: layers are measured of image encoders, and {name} reads texts")
+        return image_subject(parts.served, parts.preparation, name=name, seed=parts.seed, layer=layer)
     return _subject(parts, parts.served, name=name, seed=parts.seed)
 
 
@@ -181,7 +190,12 @@ def text_subject(
 
 
 def image_subject(
-    served: ServedImageEncoder, preprocessing: ImagePreprocessing, *, name: str, seed: int | None = None
+    served: ServedImageEncoder,
+    preprocessing: ImagePreprocessing,
+    *,
+    name: str,
+    seed: int | None = None,
+    layer: str | None = None,
 ) -> ImageSubject:
     """Makes a subject of an image encoder in memory.
 
@@ -190,18 +204,21 @@ def image_subject(
         preprocessing: What is done to an image before it.
         name: What people call it.
         seed: Of its training.
+        layer: An inner layer to measure in the representation's place.
 
     Returns:
         The subject.
     """
+    measured = served if layer is None else ImageLayer(served.encoder, layer)
     info = SubjectInfo(
         name=name,
         fingerprint=_fingerprint(served),
         modality=Modality.IMAGE,
+        layer=layer or "embedding",
         seed=seed,
         flops=_count_flops(served.eval(), preprocessing.size_px),
     )
-    return ImageSubject(info, TorchPixelEncoder(served, preprocessing))
+    return ImageSubject(info, TorchPixelEncoder(measured, preprocessing))
 
 
 def _subject(

@@ -14,6 +14,7 @@ from models.bundle.tokens import Tokenizer
 from models.image.served import ServedImageEncoder
 from models.text.served import ServedTextEncoder
 from training.evaluation.batching import group_by_length
+from training.evaluation.layers import ImageLayer
 from training.evaluation.subjects import Advance, SubjectInfo
 
 __all__ = ["TorchPixelEncoder", "TorchTextSubject", "TorchTowerSubject"]
@@ -121,11 +122,11 @@ class TorchPixelEncoder:
     """An image encoder in torch, in eval mode.
 
     Args:
-        served: The encoder as it is served; put into eval mode here.
+        served: The encoder as it is served, or a layer of it; put into eval mode here.
         preprocessing: What is done to an image before it.
     """
 
-    def __init__(self, served: ServedImageEncoder, preprocessing: ImagePreprocessing) -> None:
+    def __init__(self, served: ServedImageEncoder | ImageLayer, preprocessing: ImagePreprocessing) -> None:
         self._served = served.eval()
         self._preprocessing = preprocessing
 

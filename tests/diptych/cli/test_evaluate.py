@@ -31,7 +31,7 @@ def test_a_run_is_measured_beside_its_floors(images: Path, tmp_path: Path, capsy
     rows = read_results(rows_file)
     subjects = {row.subject for row in rows if "difference" not in row.metric}
     assert subjects == {"run", "raw-pixels", "centred-pixels", "untrained"}
-    assert {row.task for row in rows} == {"knn", "linear-probe", "cross-vendor", "geometry"}
+    assert {row.task for row in rows} == {"knn", "linear-probe", "few-label", "cross-vendor", "geometry"}
     differences = {row.subject for row in rows if row.metric == "recall@1 difference"}
     assert differences == {"run - raw-pixels", "run - centred-pixels", "run - untrained"}
 
@@ -45,6 +45,34 @@ def test_a_bundle_is_measured_on_texts_as_markdown(tmp_path: Path, capsys: pytes
     assert lines[0].startswith("| measure | subject |")
     assert any(line.startswith("| next-sentence mrr (score cosine, pool 20) | tf-idf |") for line in lines)
     assert all("next-sentence" in line for line in lines[2:])
+
+
+def test_a_layer_is_measured_and_two_encoders_are_compared(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows_file, run, pack = tmp_path / "rows.json", str(images / "run"), str(images / "pack")
+    pictures = ["--sheet", str(tmp_path / "sheet.png"), "--map", str(tmp_path / "map.png")]
+    command = ["eval", run, run, "--data", pack, "--tasks", "knn", "--layer", "stage.1", "--cka", *pictures]
+    assert main([*command, "--json", str(rows_file), "--threads", "1"]) == 0
+
+    rows = read_results(rows_file)
+    assert {row.layer for row in rows} == {"stage.1"}
+    [likeness] = [row for row in rows if row.task == "cka"]
+    assert likeness.value == pytest.approx(1)
+    assert likeness.parameters == {"with": "run"}
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+    assert (tmp_path / "map.png").stat().st_size > 1000
+    capsys.readouterr()
+    assert main(["eval", run, "--data", pack, "--layer", "top"]) == 1
+    assert "error: --layer top: the encoder has no such layer; it has stem" in capsys.readouterr().err
+
+
+def test_selection_needs_no_label_and_refuses_the_test_split(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["eval", str(images / "run"), "--data", str(images / "pack"), "--select"]
+    assert main([*command, "--split", "test"]) == 1
+    assert "cannot be published" in capsys.readouterr().err
+    assert main(command) == 1
+    assert "fewer items than the vectors have dimensions" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

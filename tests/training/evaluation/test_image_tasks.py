@@ -133,7 +133,7 @@ def test_geometry_compares_views_where_there_are_no_vendors() -> None:
     found = run("geometry", labelled())
     assert found["alignment views"].value == pytest.approx(0.0, abs=1e-6)  # a crop of one colour has that colour
     assert found["alignment views"].n_query == 20
-    assert found["rankme"].value > 1.0
+    assert found["rankme 3"].value > 1.0
 
 
 def test_images_are_embedded_once_for_all_tasks() -> None:

@@ -16,7 +16,8 @@ from training.corpora.document import Document
 from training.corpora.splits import Split
 from training.evaluation.bootstrap import BootstrapConfig
 from training.evaluation.compare import average_seeds, compare_measurements
-from training.evaluation.evaluate import describe_differences, evaluate_subject
+from training.evaluation.evaluate import evaluate_subject
+from training.evaluation.evaluated import describe_differences
 from training.evaluation.floors import raw_pixels
 from training.evaluation.measurement import Measurement, PerQuery, TaskUnavailableError
 from training.evaluation.open_subject import EvaluationData

@@ -9,7 +9,7 @@ from PIL import Image
 
 from models.config import ImageEncoderConfig, TextEncoderConfig
 from tests.models.bundle.tiny_bundle import words
-from training.config import DeviceConfig, FitConfig, ImageRunConfig, LoopConfig, TextRunConfig, TokenizerConfig
+from training.config import DeviceConfig, FitConfig, LoopConfig
 from training.corpora.document import Document
 from training.corpora.image_items import ImageItem
 from training.corpora.image_pack import ImagePack, write_image_pack
@@ -17,6 +17,7 @@ from training.corpora.splits import SplitFractions
 from training.corpora.text_pack import TextPack, write_text_pack
 from training.fit.fit_image import fit_image
 from training.fit.fit_text import fit_text
+from training.run_config import ImageRunConfig, TextRunConfig, TokenizerConfig
 
 _FRACTIONS = SplitFractions(validation=0.1, test=0.4)
 _TWO_STEPS = FitConfig(loop=LoopConfig(max_steps=2, collapse_threshold=0), device=DeviceConfig(threads=1, workers=1))
