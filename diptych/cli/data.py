@@ -1,4 +1,4 @@
-"""`diptych data list|fetch|pack`: real data by package, and the user's own, made ready for training."""
+"""`diptych data list|fetch|pack|check`: real data by package, and the user's own, made ready for training."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-__all__ = ["Fetch", "List", "Pack"]
+if TYPE_CHECKING:
+    from training.corpora.duplicates import DuplicateReport
+
+__all__ = ["Check", "Fetch", "List", "Pack"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,6 +151,54 @@ class Pack:
         parts = {split.value: len(pack.indices(split)) for split in Split}
         counts = {"images": len(pack), "quarantined": len(report.images), "labels": len(pack.label_names)}
         return {**counts, "splits": parts, "fingerprint": pack.fingerprint}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """Looks for copies in a pack, and for held-out items that training has seen: leakage flatters every figure.
+
+    Images are compared by their coarse colours, every one with every other; sentences whatever their case and spacing.
+    What is alike need not be the same: look at the pairs.
+    """
+
+    pack: Annotated[Path, tyro.conf.Positional]
+    """An image or text pack."""
+    threshold: float = 0.995
+    """Images: likeness from which two are near copies, in (0, 1]."""
+    strict: bool = False
+    """Exit with 1 where the test split shares an item with training."""
+    json: bool = False
+    """Print JSON, with the closest pairs across the division."""
+
+    def run(self) -> int:
+        """Looks, and prints what was found."""
+        from dataclasses import asdict
+
+        from training.corpora.duplicates import find_image_duplicates, find_text_duplicates
+        from training.corpora.image_pack import ImagePack
+        from training.corpora.pack_manifest import read_kind
+        from training.corpora.progress import progress_bar
+        from training.corpora.text_pack import TextPack
+
+        if read_kind(self.pack) == "image":
+            images = ImagePack.open(self.pack)
+            with progress_bar("compare images", len(images)) as advance:
+                report = find_image_duplicates(images, threshold=self.threshold, advance=advance)
+        else:
+            report = find_text_duplicates(TextPack.open(self.pack))
+        if self.json:
+            print(json.dumps(asdict(report), indent=1))
+        else:
+            _print_report(report)
+        return 1 if self.strict and report.leaked["test"] else 0
+
+
+def _print_report(report: DuplicateReport) -> None:
+    print(f"{report.items:,} items; {report.exact:,} are exact copies of another, {report.near:,} have a near copy")
+    for split, count in report.leaked.items():
+        print(f"{split}: {count:,} items have a copy in training")
+    for held_out, training, likeness in report.pairs[:10]:
+        print(f"  {held_out}  is like  {training}  ({likeness:.4f})")
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

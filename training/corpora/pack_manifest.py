@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from training.publish import publish_json, sync_path
 
-__all__ = ["PackError", "read_manifest", "write_manifest"]
+__all__ = ["PackError", "read_kind", "read_manifest", "write_manifest"]
 
 _SCHEMA_VERSION: Final = 1
 _MANIFEST: Final = "pack.json"
@@ -63,6 +63,21 @@ def read_manifest(folder: Path, kind: str, *, verify: bool = True) -> dict[str, 
         if verify and _sha256(path) != expected["sha256"]:
             raise PackError(f"{path} was altered since it was packed (its sha256 differs); pack the data again")
     return manifest
+
+
+def read_kind(folder: Path) -> str:
+    """Reads what a pack holds, without checking its files.
+
+    Args:
+        folder: The pack.
+
+    Returns:
+        `text` or `image`.
+
+    Raises:
+        PackError: It is no pack, or of another version.
+    """
+    return str(_parse(folder).get("kind"))
 
 
 def _parse(folder: Path) -> dict[str, Any]:

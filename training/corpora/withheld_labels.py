@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.config import LabelConfig
+from training.run_config import LabelConfig
 
 __all__ = ["withhold_labels"]
 

@@ -99,6 +99,22 @@ def test_a_mixed_folder_needs_the_kind(tmp_path: Path, capsys: pytest.CaptureFix
     assert TextPack.open(tmp_path / "pack").sentence_count == 2
 
 
+def test_copies_across_the_division_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for number in range(30):
+        (texts / f"{number}.txt").write_text(f"This is text {number}. All rights reserved.")
+    assert main(["data", "pack", str(texts), str(tmp_path / "pack")]) == 0
+    capsys.readouterr()
+
+    assert main(["data", "check", str(tmp_path / "pack")]) == 0
+    assert "60 items; 29 are exact copies of another" in capsys.readouterr().out
+    assert main(["data", "check", str(tmp_path / "pack"), "--strict", "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["leaked"]["test"] > 0
+    assert main(["data", "check", str(texts)]) == 1
+    assert "is no pack" in capsys.readouterr().err
+
+
 def test_the_verbs_module_loads_nothing_heavy() -> None:
     code = (
         "import sys, diptych.cli.data; print(sorted({'torch', 'numpy', 'PIL', 'grpc', 'nupunkt'} & set(sys.modules)))"
