@@ -36,7 +36,7 @@ def spread(projections: Tensor) -> float:
     Returns:
         About 1 where they are spread over the whole sphere, 0 where all are one.
 
-    Source: methods.md §1.4: the std of n(z) is about 1/sqrt(D) in a healthy run, 0 in a collapsed one.
+    Source: Chen & He 2021, arXiv:2011.10566, figure 2: the std of n(z) is about 1/sqrt(D) in a healthy run.
     """
     unit = F.normalize(projections.float(), dim=1)
     return float(unit.std(dim=0, correction=0).mean()) * math.sqrt(unit.shape[1])

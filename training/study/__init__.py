@@ -1,0 +1,1 @@
+"""Studies: many trainings under one budget and one evaluation, a resumable cell each."""

@@ -1,0 +1,66 @@
+"""What a study is asked to do. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from training.corpora.splits import Split
+from training.methods.recipes import RecipeName
+from training.run_config import LabelConfig
+
+__all__ = ["AugmentationStudyConfig", "MethodStudyConfig", "StudyConfig"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyConfig:
+    """What every study is told."""
+
+    data: Path
+    """An image pack: `diptych data pack` makes one."""
+    out: Path
+    """Folder of the study; what is finished there is not done again."""
+    budget: float = 2e13
+    """Floating-point operations of each training, counted on one step with targets, supports and all crops; > 0. Some
+    three minutes on two cores with the tiny ResNet are 2e13."""
+    seeds: tuple[int, ...] = (0,)
+    """One training of each cell for each."""
+    recipe: RecipeName = RecipeName.SCRATCH
+    """Which of a method's recipes it is trained by."""
+    architecture: str = "tiny-resnet"
+    """Encoder of all of them."""
+    split: Split = Split.VALIDATION
+    """Part of the data that is measured; choose on validation, and publish test once."""
+    threads: int = 2
+    """CPU threads of each cell."""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges."""
+        if not self.budget > 0:
+            raise ValueError(f"--budget ({self.budget}) must be > 0 floating-point operations, such as 2e13")
+        if not self.seeds:
+            raise ValueError("--seeds needs at least one")
+        if self.threads < 1:
+            raise ValueError(f"--threads ({self.threads}) must be >= 1")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MethodStudyConfig(StudyConfig):
+    """Every method on one data set, at equal training cost."""
+
+    methods: tuple[str, ...] | None = None
+    """Methods to compare; all that learn from images where not given."""
+    labels: LabelConfig = field(default_factory=LabelConfig)
+    """What methods that use labels are shown; these are ranked apart."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AugmentationStudyConfig(StudyConfig):
+    """One method with every pair of kinds of change, and with colour changes of several strengths."""
+
+    method: str = "simclr"
+    """The method."""
+    kinds: tuple[str, ...] = ("crop", "colour", "grey", "blur", "solarise", "rotation", "erasing")
+    """Kinds of change to pair; each is tried alone too, and all with flips."""
+    strengths: tuple[float, ...] = (0.0, 0.25, 0.5, 1.0, 2.0)
+    """Factors on the colour changes of the method's own set of views."""
