@@ -8,7 +8,7 @@ import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from models.bundle.tokens import Tokenizer
-from training.config import TokenizerConfig, TokenizerKind
+from training.run_config import TokenizerConfig, TokenizerKind
 
 __all__ = ["train_tokenizer"]
 

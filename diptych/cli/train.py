@@ -13,17 +13,10 @@ import tyro
 
 from diptych.cli.train_flags import OptimiserFlags, TextEncoderFlags, methods_help, parse_settings
 from models.config import IMAGE_ARCHITECTURES, ImageEncoderConfig, Normalization
-from training.config import (
-    DeviceConfig,
-    FitConfig,
-    ImageRunConfig,
-    LabelConfig,
-    LoopConfig,
-    TextRunConfig,
-    TokenizerConfig,
-)
+from training.config import DeviceConfig, FitConfig, LoopConfig
 from training.methods.recipes import RecipeName
 from training.methods.table import find_method
+from training.run_config import ImageRunConfig, LabelConfig, TextRunConfig, TokenizerConfig
 
 if TYPE_CHECKING:
     from training.fit.fit import FitResult
@@ -36,7 +29,7 @@ _flat = tyro.conf.configure(tyro.conf.OmitArgPrefixes, tyro.conf.EnumChoicesFrom
 @_flat
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainText:
-    """Learns a sentence encoder from which sentences stand next to each other; no labels.
+    """Learns a sentence encoder from texts alone, such as from which sentences stand next to each other; no labels.
 
     A Ctrl-C leaves a run that --resume takes up where it stopped, with the same result as if it had not.
     """
@@ -56,9 +49,9 @@ class TrainText:
     freeze: int = 0
     """With --init: layers held still, from the input; -1: all."""
     batch_size: int | None = None
-    """Sentences per step and device: a block of contiguous ones."""
+    """Sentences per step and device: for quick-thoughts a block of contiguous ones."""
     fixed_order: bool = False
-    """Keep the documents in the corpus's order; by default each epoch has its own."""
+    """quick-thoughts: keep the documents in the corpus's order; by default each epoch has its own."""
     encoder: TextEncoderFlags = field(default_factory=TextEncoderFlags)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     optimiser: OptimiserFlags = field(default_factory=OptimiserFlags)

@@ -69,9 +69,8 @@ class TextEncoderFlags:
         """Returns the base with what was given in its place; None where a directory says it all."""
         if pretrained and all(getattr(self, field.name) is None for field in fields(self)):
             return None
-        if self.architecture == "transformer":
-            pooling = Pooling.MEAN if base.pooling is Pooling.LAST else base.pooling
-            base = replace(base, architecture=TextArchitecture.TRANSFORMER, layers=4, pooling=pooling, dropout=0.1)
+        if self.architecture not in (None, base.architecture):
+            base = _as_transformer(base) if self.architecture == "transformer" else _as_gru(base)
         return _over(replace(self, architecture=None), base)
 
 
@@ -110,6 +109,16 @@ def methods_help(modality: str) -> str:
     """
     found = [entry for entry in all_methods().values() if entry.modality == modality]
     return "How it learns. " + "; ".join(f"{entry.name}: {entry.summary} ({entry.paper})" for entry in found) + "."
+
+
+def _as_transformer(base: TextEncoderConfig) -> TextEncoderConfig:
+    pooling = Pooling.MEAN if base.pooling is Pooling.LAST else base.pooling
+    return replace(base, architecture=TextArchitecture.TRANSFORMER, layers=4, pooling=pooling, dropout=0.1)
+
+
+def _as_gru(base: TextEncoderConfig) -> TextEncoderConfig:
+    pooling = Pooling.MEAN if base.pooling is Pooling.CLS else base.pooling
+    return replace(base, architecture=TextArchitecture.GRU, layers=1, pooling=pooling)
 
 
 def _over(flags: OptimiserFlags | TextEncoderFlags, base: Config) -> Config:

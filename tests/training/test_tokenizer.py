@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from models.bundle.tokens import Tokenizer
-from training.config import TokenizerConfig, TokenizerKind
+from training.run_config import TokenizerConfig, TokenizerKind
 from training.tokenizer import train_tokenizer
 
 SENTENCES = [

@@ -106,10 +106,13 @@ def test_the_papers_recipe_is_taken_and_a_flag_replaces_one_part(texts: Path, tm
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--set", "temprature=1"], "error: --set temprature: simclr has no such setting; it has temperature (0.1)"),
+        (
+            ["--set", "temprature=1"],
+            "error: --set temprature: simclr has no such setting; it has augmentation",
+        ),
         (["--set", "temperature"], "error: --set temperature: write NAME=VALUE"),
         (["--method", "quick-thoughts"], "error: --method quick-thoughts learns from text; use: diptych train text"),
-        (["--method", "magic"], "error: no method 'magic'; there are: mean-shift, quick-thoughts, simclr"),
+        (["--method", "magic"], "error: no method 'magic'; there are: autoencoder, barlow-twins, byol"),
         (["--batch-size", "999"], "error: --batch-size (999) must be <= the training images"),
         (["--learning-rate", "-1"], "error: --learning-rate (-1.0) must be > 0"),
         (["--resume"], "holds no run"),
@@ -172,6 +175,26 @@ def test_encoder_flags_go_over_the_recipes_shape_and_follow_the_architecture() -
         4,
         1,
     )
+
+
+def test_a_transformers_recipe_keeps_its_shape_or_becomes_a_gru() -> None:
+    kind = TextArchitecture.TRANSFORMER
+    base = TextEncoderConfig(architecture=kind, width=96, layers=12, heads=12, pooling=Pooling.CLS, dropout=0.2)
+    gru = TextEncoderFlags(architecture="gru").over(base, pretrained=False)
+
+    assert TextEncoderFlags(architecture="transformer").over(base, pretrained=False) == base
+    assert gru is not None
+    assert (gru.architecture, gru.layers, gru.pooling, gru.dropout) == (TextArchitecture.GRU, 1, Pooling.MEAN, 0.2)
+
+
+@pytest.mark.parametrize("method", ["simcse", "tsdae"])
+def test_single_sentences_become_a_run(method: str, texts: Path, tmp_path: Path) -> None:
+    small = ["--batch-size", "20", "--width", "8", "--embedding-width", "8", "--vocab-size", "300"]
+
+    assert main(["train", "text", str(texts), str(tmp_path / "run"), "--method", method, *small, *QUICK]) == 0
+
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["run"]["method"] == method
 
 
 def test_settings_are_json_or_strings() -> None:

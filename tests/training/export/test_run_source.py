@@ -11,7 +11,7 @@ from models.bundle.encoder import Modality
 from models.bundle.load import load_bundle
 from models.config import ImageEncoderConfig, Pooling, TextArchitecture, TextEncoderConfig
 from tests.models.bundle.tiny_bundle import words
-from training.config import DeviceConfig, FitConfig, ImageRunConfig, LoopConfig, TextRunConfig, TokenizerConfig
+from training.config import DeviceConfig, FitConfig, LoopConfig
 from training.corpora.document import Document
 from training.corpora.image_items import ImageItem
 from training.corpora.image_pack import write_image_pack
@@ -22,6 +22,7 @@ from training.export.run_source import is_run, read_run
 from training.export.source import ExportConfig
 from training.fit.fit_image import fit_image
 from training.fit.fit_text import fit_text
+from training.run_config import ImageRunConfig, TextRunConfig, TokenizerConfig
 
 FRACTIONS = SplitFractions(validation=0.3, test=0.1)
 TWO_STEPS = FitConfig(loop=LoopConfig(max_steps=2, collapse_threshold=0), device=DeviceConfig(threads=1, workers=1))

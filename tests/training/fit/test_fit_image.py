@@ -17,7 +17,7 @@ from models.bundle.preprocessing import ImagePreprocessing
 from models.config import ImageEncoderConfig, Normalization
 from models.image.served import ServedImageEncoder
 from training.batches.image_batches import ImageFeed
-from training.config import FitConfig, ImageRunConfig
+from training.config import FitConfig
 from training.corpora.image_pack import ImagePack
 from training.fit.fit import fit
 from training.fit.fit_image import fit_image
@@ -26,6 +26,7 @@ from training.fit.metrics_log import read_metrics
 from training.fit.run_folder import load_run
 from training.methods.base import MethodContext
 from training.methods.image.simclr import SimCLR, SimCLRConfig
+from training.run_config import ImageRunConfig
 
 
 @pytest.fixture
