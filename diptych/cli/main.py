@@ -38,6 +38,7 @@ VERBS: dict[str, Verb] = {
     "data fetch": Verb("diptych.cli.data:Fetch", "fetch one of them, verified, into the cache"),
     "data pack": Verb("diptych.cli.data:Pack", "pack a folder or file of your own, or a fetched set"),
     "data check": Verb("diptych.cli.data:Check", "look for copies and for leakage between a pack's splits"),
+    "methods": Verb("diptych.cli.methods:Methods", "list the ways to learn, or show one with its settings"),
     "train text": Verb("diptych.cli.train:TrainText", "learn a sentence encoder from your own texts"),
     "train image": Verb("diptych.cli.train:TrainImage", "learn an image encoder from your own pictures"),
     "eval": Verb("diptych.cli.evaluate:Evaluate", "measure an encoder beside its floors"),

@@ -88,7 +88,7 @@ class TrainText:
 @_flat
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainImage:
-    """Learns an image encoder from random views of the same pictures; no labels.
+    """Learns an image encoder from the pictures themselves; some methods use the labels of a few, or of all.
 
     A Ctrl-C leaves a run that --resume takes up where it stopped, with the same result as if it had not.
     """

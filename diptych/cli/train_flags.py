@@ -105,10 +105,14 @@ def methods_help(modality: str) -> str:
         modality: `text` or `image`.
 
     Returns:
-        Names, what they do and who wrote them.
+        Names by family.
     """
-    found = [entry for entry in all_methods().values() if entry.modality == modality]
-    return "How it learns. " + "; ".join(f"{entry.name}: {entry.summary} ({entry.paper})" for entry in found) + "."
+    families: dict[str, list[str]] = {}
+    for entry in all_methods().values():
+        if entry.modality == modality:
+            families.setdefault(entry.family, []).append(entry.name)
+    listed = "; ".join(f"{family}: {', '.join(names)}" for family, names in families.items())
+    return f"How it learns. {listed}. `diptych methods METHOD` says more of one."
 
 
 def _as_transformer(base: TextEncoderConfig) -> TextEncoderConfig:
