@@ -95,6 +95,8 @@ class Pack:
     """Images: side of the square that each becomes."""
     resize: Literal["squash", "crop"] = "squash"
     """Images: whether an oblong is squashed or its middle cut out."""
+    train_per_class: int | None = None
+    """Images: keep at most this many training images of every class, and all that is held out."""
     storage: Literal["auto", "plain", "png", "jpeg"] = "auto"
     """Images: how pixels lie on disk; auto: plain up to 64 px, lossless PNG above."""
     id_key: str = "id"
@@ -141,6 +143,7 @@ class Pack:
             self.source,
             self.destination,
             size_px=self.size_px,
+            train_per_class=self.train_per_class,
             resize=Resize(self.resize),
             storage=None if self.storage == "auto" else Storage(self.storage),
             fractions=SplitFractions(validation=self.validation, test=self.test),

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from training.corpora.splits import Split
+from training.corpora.splits import Split, SplitFractions, assign_split
 
-__all__ = ["ImageItem"]
+__all__ = ["ImageItem", "split_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +27,24 @@ class ImageItem:
     """What else is known of it, as `vendor`, `concept`."""
     split: Split | None = None
     """The part its publisher put it in: test stays test, and validation is carved out of train."""
+
+
+def split_of(item: ImageItem, fractions: SplitFractions, seed: int = 0) -> Split:
+    """Returns the part of the data an image belongs to.
+
+    Args:
+        item: The image.
+        fractions: How much is held out.
+        seed: Of the division.
+
+    Returns:
+        Its publisher's part, with validation carved out of training; else a stable function of its group, or of its id
+        where it has none.
+    """
+    key = item.id if item.group is None else item.group
+    if item.split is None:
+        return assign_split(key, fractions, seed)
+    if item.split is Split.TRAIN:
+        # The publisher's test part stays what it is, so only validation is carved out.
+        return assign_split(key, SplitFractions(validation=fractions.validation, test=0.0), seed)
+    return item.split

@@ -26,11 +26,11 @@ from models.bundle.pixels import (
     resize_image,
 )
 from training.corpora.blobs import BlobWriter
-from training.corpora.image_items import ImageItem
+from training.corpora.image_items import ImageItem, split_of
 from training.corpora.lines import LineWriter
 from training.corpora.pixel_shards import ShardWriter, Storage, open_writer
 from training.corpora.quarantine import Defect, QuarantinedImage, QuarantineReport
-from training.corpora.splits import Split, SplitFractions, assign_split
+from training.corpora.splits import Split, SplitFractions
 from training.publish import publish_json
 
 __all__ = ["PackOptions", "PackSettings", "pack_images"]
@@ -206,7 +206,7 @@ class _Columns:
         else:
             line["path"] = self._relative(item.content)
         self._lines.append(line)
-        self._splits.append(_place(item, self._options))
+        self._splits.append(split_of(item, self._options.fractions, self._options.seed))
         self._labels.append(item.label)
         self._groups.append(item.group)
 
@@ -244,14 +244,3 @@ class _Columns:
         if self._root is not None and path.is_relative_to(self._root):
             return path.relative_to(self._root).as_posix()
         return path.absolute().as_posix()
-
-
-def _place(item: ImageItem, options: PackOptions) -> Split:
-    key = item.id if item.group is None else item.group
-    if item.split is None:
-        return assign_split(key, options.fractions, options.seed)
-    if item.split is Split.TRAIN:
-        # The publisher's test part stays what it is, so only validation is carved out.
-        carved = SplitFractions(validation=options.fractions.validation, test=0.0)
-        return assign_split(key, carved, options.seed)
-    return item.split

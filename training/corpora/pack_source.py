@@ -10,7 +10,8 @@ from typing import TypeVar, Unpack
 from training.corpora.catalogue import CATALOGUE, fetch
 from training.corpora.image_items import ImageItem
 from training.corpora.image_pack import ImagePack, write_image_pack
-from training.corpora.image_packing import PackSettings
+from training.corpora.image_packing import PackOptions, PackSettings
+from training.corpora.per_class import take_per_class
 from training.corpora.progress import Advance, progress_bar
 from training.corpora.quarantine import QuarantineReport
 from training.corpora.readers.cifar import is_cifar_folder, read_cifar
@@ -101,7 +102,12 @@ def pack_text_source(
 
 
 def pack_image_source(
-    source: str, destination: Path, *, size_px: int, **settings: Unpack[PackSettings]
+    source: str,
+    destination: Path,
+    *,
+    size_px: int,
+    train_per_class: int | None = None,
+    **settings: Unpack[PackSettings],
 ) -> tuple[ImagePack, QuarantineReport]:
     """Packs a packaged set or a folder of images.
 
@@ -109,6 +115,7 @@ def pack_image_source(
         source: As the user names it.
         destination: The folder to make.
         size_px: Side of the square that every image becomes.
+        train_per_class: Training images of every class to keep; all where None.
         **settings: The other fields of `PackOptions`.
 
     Returns:
@@ -118,7 +125,12 @@ def pack_image_source(
     root = fetch(source) if source in IMAGE_READERS else Path(source)
     with progress_bar(f"packing {source}", None) as advance:
         items = _counted(_image_items(source, root), advance)
-        return write_image_pack(items, destination, size_px=size_px, source=source, root=root, **settings)
+        told = source
+        if train_per_class is not None:
+            options = PackOptions(size_px=size_px, **settings)
+            items = take_per_class(items, train_per_class, fractions=options.fractions, seed=options.seed)
+            told = f"{source}, {train_per_class} training images a class"
+        return write_image_pack(items, destination, size_px=size_px, source=told, root=root, **settings)
 
 
 def _image_items(source: str, root: Path) -> Iterator[ImageItem]:
