@@ -58,13 +58,14 @@ def study_lines(cells: Sequence[Cell], floors: Sequence[Evaluated]) -> list[Line
         floors: What nobody trained.
 
     Returns:
-        Lines, best first: by the first of cross-vendor retrieval, linear probe, k-NN and RankMe that was measured.
+        Lines, best first: those without labels and the floors, then those whose training was shown some; by the first
+        of cross-vendor retrieval, linear probe, k-NN and RankMe that was measured.
     """
     names = dict.fromkeys(cell.specification.name for cell in cells)
     lines = [_line([cell for cell in cells if cell.specification.name == name]) for name in names]
     lines += [_floor(floor) for floor in floors]
     column = ranked_by(lines)
-    return sorted(lines, key=lambda line: -line.values.get(column, -np.inf))
+    return sorted(lines, key=lambda line: (line.labels > 0, -line.values.get(column, -np.inf)))
 
 
 def ranked_by(lines: Sequence[Line]) -> str:
