@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.bundle.preprocessing import ImagePreprocessing
+from training.batches.shuffled import ShuffledItems
 from training.batches.support import SupportSampler
 from training.fit.streams import Position, Streams
 from training.methods.base import ImageBatch, Support, SupportSpec
@@ -73,11 +74,7 @@ class ImageFeed:
 
     def __post_init__(self) -> None:
         """Checks that there is one batch, and sorts labelled images by class where a support is wanted."""
-        if len(self.indices) < self.images_per_step:
-            raise ValueError(
-                f"--batch-size ({self.images_per_step}) must be <= the training images ({len(self.indices)}); "
-                f"lower it or give more images"
-            )
+        _ = self._shuffled  # refuses fewer items than a batch
         if self.labels is not None and len(self.labels) != len(self.indices):
             raise ValueError(f"labels ({len(self.labels)}) must be as many as indices ({len(self.indices)})")
         if self.support is not None and self.labels is None:
@@ -108,13 +105,7 @@ class ImageFeed:
         Raises:
             ValueError: There is not one batch for each process.
         """
-        steps = len(self.indices) // (self.images_per_step * world_size)
-        if steps < 1:
-            raise ValueError(
-                f"--batch-size ({self.images_per_step}) times --devices ({world_size}) must be <= the training "
-                f"images ({len(self.indices)})"
-            )
-        return steps
+        return self._shuffled.steps_per_epoch(world_size)
 
     def load(self, position: Position, streams: Streams) -> LoadedImages:
         """Reads one batch.
@@ -126,9 +117,7 @@ class ImageFeed:
         Returns:
             Its pixels and places.
         """
-        order = streams.rng("order", epoch=position.epoch).permutation(len(self.indices))
-        start = (position.step_in_epoch * position.world_size + position.rank) * self.images_per_step
-        places = order[start : start + self.images_per_step].astype(np.int64)
+        places = self._shuffled.places(position, streams)
         return LoadedImages(self._read(places), places, self._load_support(position, streams))
 
     def finish(self, loaded: LoadedImages, position: Position, streams: Streams, device: torch.device) -> ImageBatch:
@@ -150,6 +139,10 @@ class ImageFeed:
             label=labels,
             support=self._finish_support(loaded, position, streams, device),
         )
+
+    @property
+    def _shuffled(self) -> ShuffledItems:
+        return ShuffledItems(count=len(self.indices), per_step=self.images_per_step, called="images")
 
     def _read(self, places: NDArray[np.int64]) -> torch.Tensor:
         return torch.from_numpy(self.source.read(self.indices[places]))

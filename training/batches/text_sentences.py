@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from training.batches.shuffled import ShuffledItems
 from training.batches.text_batches import move_batch, read_batch
 from training.batches.text_corpus import TextCorpus
 from training.fit.streams import Position, Streams
@@ -27,11 +28,7 @@ class SentenceFeed:
 
     def __post_init__(self) -> None:
         """Checks that there is one batch."""
-        if len(self.corpus) < self.sentences_per_step:
-            raise ValueError(
-                f"--batch-size ({self.sentences_per_step}) must be <= the training sentences ({len(self.corpus)}); "
-                f"lower it or give more text"
-            )
+        _ = self._shuffled  # refuses fewer items than a batch
 
     @property
     def item_count(self) -> int:
@@ -55,13 +52,7 @@ class SentenceFeed:
         Raises:
             ValueError: There is not one batch for each process.
         """
-        steps = len(self.corpus) // (self.sentences_per_step * world_size)
-        if steps < 1:
-            raise ValueError(
-                f"--batch-size ({self.sentences_per_step}) times --devices ({world_size}) must be <= the training "
-                f"sentences ({len(self.corpus)})"
-            )
-        return steps
+        return self._shuffled.steps_per_epoch(world_size)
 
     def load(self, position: Position, streams: Streams) -> TextBatch:
         """Reads one batch, on the CPU.
@@ -99,6 +90,8 @@ class SentenceFeed:
         Returns:
             `[sentences_per_step]`: numbers of sentences, in the epoch's order.
         """
-        order = streams.rng("order", epoch=position.epoch).permutation(len(self.corpus))
-        start = (position.step_in_epoch * position.world_size + position.rank) * self.sentences_per_step
-        return order[start : start + self.sentences_per_step].astype(np.int64)
+        return self._shuffled.places(position, streams)
+
+    @property
+    def _shuffled(self) -> ShuffledItems:
+        return ShuffledItems(count=len(self.corpus), per_step=self.sentences_per_step, called="sentences")
