@@ -43,6 +43,7 @@ VERBS: dict[str, Verb] = {
     "train image": Verb("diptych.cli.train:TrainImage", "learn an image encoder from your own pictures"),
     "eval": Verb("diptych.cli.evaluate:Evaluate", "measure an encoder beside its floors"),
     "study methods": Verb("diptych.cli.study:StudyMethods", "compare all image methods at equal training cost"),
+    "study settings": Verb("diptych.cli.study:StudySettings", "compare settings of one method at equal training cost"),
     "study augmentations": Verb("diptych.cli.study:StudyAugmentations", "compare kinds and strengths of views"),
     "export": Verb("diptych.cli.export:Export", "seal a run or a model directory into a bundle"),
     "verify": Verb("diptych.cli.export:Verify", "check a bundle against itself on this machine"),

@@ -1,4 +1,4 @@
-"""`diptych study methods|augmentations`: many trainings at equal cost on your own pictures, one table, one picture."""
+"""`diptych study methods|settings|augmentations`: many trainings at equal cost, one table, one picture."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from training.study.config import AugmentationStudyConfig, MethodStudyConfig
+from training.study.config import AugmentationStudyConfig, MethodStudyConfig, SettingsStudyConfig, StudyConfig
 
 if TYPE_CHECKING:
+    from training.study.cell import CellSpecification
     from training.study.table import Line
 
-__all__ = ["StudyAugmentations", "StudyMethods"]
+__all__ = ["StudyAugmentations", "StudyMethods", "StudySettings"]
 
 _flat = tyro.conf.configure(tyro.conf.OmitArgPrefixes, tyro.conf.EnumChoicesFromValues)
 
@@ -36,17 +37,28 @@ class StudyMethods:
     def run(self) -> int:
         """Runs the cells that are missing, and prints what all of them found."""
         from training.study.methods import plan_methods
-        from training.study.picture import draw_study
-        from training.study.runner import measure_floors, run_cells
-        from training.study.table import study_lines
 
-        study = self.study
-        cells = run_cells(plan_methods(study), study.out, report=_say)
-        lines = study_lines(cells, measure_floors(study, cells))
-        title = f"{study.data.name}, {study.split} split, {study.budget:.3g} FLOP a training"
-        draw_study(lines, study.out / "study.png", title=title)
-        _print_lines(lines, study.out, title=title, markdown=self.markdown)
-        return 0
+        return _compare(self.study, plan_methods(self.study), markdown=self.markdown)
+
+
+@_flat
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudySettings:
+    """Trains one method with every combination of some settings, and writes one table and one picture.
+
+    Choose on the validation split, its default, and measure what was chosen on test once. Every combination and seed
+    is a cell of its own, in its own process; an interrupted study goes on where it stopped.
+    """
+
+    study: SettingsStudyConfig
+    markdown: bool = False
+    """Print the table as Markdown."""
+
+    def run(self) -> int:
+        """Runs the cells that are missing, and prints what all of them found."""
+        from training.study.settings import plan_settings
+
+        return _compare(self.study, plan_settings(self.study), f"{self.study.method}, ", markdown=self.markdown)
 
 
 @_flat
@@ -74,6 +86,20 @@ class StudyAugmentations:
         draw_augmentations(gather_augmentations(study, lines), study.out / "study.png", title=title)
         _print_lines(lines, study.out, title=title, markdown=self.markdown)
         return 0
+
+
+def _compare(study: StudyConfig, cells: Sequence[CellSpecification], of: str = "", *, markdown: bool) -> int:
+    """Runs the cells, measures the floors, draws and prints."""
+    from training.study.picture import draw_study
+    from training.study.runner import measure_floors, run_cells
+    from training.study.table import study_lines
+
+    found = run_cells(cells, study.out, report=_say)
+    lines = study_lines(found, measure_floors(study, found))
+    title = f"{of}{study.data.name}, {study.split} split, {study.budget:.3g} FLOP a training"
+    draw_study(lines, study.out / "study.png", title=title)
+    _print_lines(lines, study.out, title=title, markdown=markdown)
+    return 0
 
 
 def _say(line: str) -> None:

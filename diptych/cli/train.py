@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from diptych.cli.train_flags import OptimiserFlags, TextEncoderFlags, methods_help, parse_settings
+from diptych.cli.train_flags import OptimiserFlags, TextEncoderFlags, methods_help
 from models.config import IMAGE_ARCHITECTURES, ImageEncoderConfig, Normalization
 from training.config import DeviceConfig, FitConfig, LoopConfig
+from training.fit.method_settings import parse_settings
 from training.methods.recipes import RecipeName
 from training.methods.table import find_method
 from training.run_config import ImageRunConfig, LabelConfig, TextRunConfig, TokenizerConfig

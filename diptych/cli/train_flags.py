@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeVar
 
@@ -11,7 +10,7 @@ from models.config import Pooling, TextArchitecture, TextEncoderConfig
 from training.config import OptimiserConfig, OptimiserName, Schedule
 from training.methods.table import all_methods
 
-__all__ = ["OptimiserFlags", "TextEncoderFlags", "methods_help", "parse_settings"]
+__all__ = ["OptimiserFlags", "TextEncoderFlags", "methods_help"]
 
 Config = TypeVar("Config", OptimiserConfig, TextEncoderConfig)
 
@@ -72,30 +71,6 @@ class TextEncoderFlags:
         if self.architecture not in (None, base.architecture):
             base = _as_transformer(base) if self.architecture == "transformer" else _as_gru(base)
         return _over(replace(self, architecture=None), base)
-
-
-def parse_settings(words: Sequence[str]) -> dict[str, Any]:
-    """Reads a method's settings as they are typed.
-
-    Args:
-        words: `name=value` each; a value is JSON where it can be read as such, else a string.
-
-    Returns:
-        Values by field name.
-
-    Raises:
-        ValueError: A word has no `=`.
-    """
-    settings: dict[str, Any] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or not name:
-            raise ValueError(f"--set {word}: write NAME=VALUE, such as temperature=0.2")
-        try:
-            settings[name.replace("-", "_")] = json.loads(value)
-        except ValueError:
-            settings[name.replace("-", "_")] = value
-    return settings
 
 
 def methods_help(modality: str) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from training.config_json import decode, encode
 from training.methods.table import MethodEntry, find_method
 
-__all__ = ["method_config", "require_method"]
+__all__ = ["method_config", "parse_settings", "require_method"]
 
 
 def require_method(name: str, modality: str) -> MethodEntry:
@@ -55,3 +56,27 @@ def method_config(entry: MethodEntry, settings: Mapping[str, Any]) -> Any:
         return decode(kind, settings)
     except ValueError as error:
         raise ValueError(f"--set: {error}") from error
+
+
+def parse_settings(words: Sequence[str]) -> dict[str, Any]:
+    """Reads a method's settings as they are typed.
+
+    Args:
+        words: `name=value` each; a value is JSON where it can be read as such, else a string.
+
+    Returns:
+        Values by field name.
+
+    Raises:
+        ValueError: A word has no `=`.
+    """
+    settings: dict[str, Any] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--set {word}: write NAME=VALUE, such as temperature=0.2")
+        try:
+            settings[name.replace("-", "_")] = json.loads(value)
+        except ValueError:
+            settings[name.replace("-", "_")] = value
+    return settings

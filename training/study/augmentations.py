@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from training.corpora.image_pack import ImagePack
 from training.methods.table import find_method
 from training.publish import publish_file
-from training.study.cell import CellSpecification, specify_cell
+from training.study.cell import CellSpecification, require_known_settings, specify_cell
 from training.study.config import AugmentationStudyConfig
 from training.study.table import Line, ranked_by
 
@@ -35,6 +35,7 @@ def plan_augmentations(config: AugmentationStudyConfig) -> list[CellSpecificatio
         The specifications.
     """
     pack, entry = ImagePack.open(config.data), find_method(config.method)
+    require_known_settings(config, [entry])
     pairs = list(combinations_with_replacement(config.kinds, 2))
     changes: dict[str, dict[str, Any]] = {
         _pair_name(*pair): {"kinds": ["flip", *dict.fromkeys(pair)]} for pair in pairs

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import resource
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,15 @@ from training.evaluation.threads import limit_threads
 from training.fit.collapse import CollapseError, DivergenceError
 from training.fit.fit_image import fit_image
 from training.fit.image_training import build_image_training
+from training.fit.method_settings import parse_settings
+from training.methods.recipes import Recipe
 from training.methods.table import MethodEntry
 from training.publish import publish_json
 from training.run_config import ImageRunConfig, LabelConfig
 from training.study.config import StudyConfig
 from training.study.flops import step_flops
 
-__all__ = ["CellSpecification", "run_cell", "specify_cell"]
+__all__ = ["CellSpecification", "require_known_settings", "run_cell", "specify_cell"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +62,7 @@ def specify_cell(
     name: str,
     seed: int,
     settings: Mapping[str, Any] | None = None,
-    labels: LabelConfig | None = None,
+    recipe: Recipe | None = None,
 ) -> CellSpecification:
     """Says what a cell of a study does: a method by its recipe, on the study's encoder and budget.
 
@@ -69,25 +72,51 @@ def specify_cell(
         entry: The method.
         name: What rows, and with the seed the cell's files, are called.
         seed: Of the training.
-        settings: What differs from the recipe's settings.
-        labels: Which labels it is shown.
+        settings: What this cell has in place of the recipe's and of the study's settings.
+        recipe: In place of the study's.
 
     Returns:
         The specification.
+
+    Raises:
+        ValueError: The method has no recipe of the study's name.
     """
-    recipe = entry.recipe(config.recipe)
+    recipe = recipe or entry.recipe(config.recipe)
+    offered = _offered(entry)
+    told = {name: value for name, value in parse_settings(config.set).items() if name in offered}
     run = ImageRunConfig(
         data=config.data.absolute(),
         out=(config.out / "runs" / f"{name}-{seed}").absolute(),
         method=entry.name,
-        settings={**recipe.settings, **(settings or {})},
+        settings={**recipe.settings, **told, **(settings or {})},
         encoder=ImageEncoderConfig(architecture=config.architecture, image_size_px=pack.size_px),
         # Of few images at most a third, so that a bank has room beside a batch.
         batch_size=min(recipe.batch_size, len(pack.indices(Split.TRAIN)) // 3),
-        labels=labels or LabelConfig(),
+        labels=config.labels if entry.load().needs.labels else LabelConfig(),
         fit=FitConfig(optimiser=recipe.optimiser, loop=LoopConfig(seed=seed)),
     )
     return CellSpecification(name=name, run=run, budget=config.budget, split=config.split, threads=config.threads)
+
+
+def require_known_settings(config: StudyConfig, entries: Sequence[MethodEntry]) -> None:
+    """Refuses a setting that no method of a study has: nobody would be told it.
+
+    Args:
+        config: The study.
+        entries: Its methods.
+
+    Raises:
+        ValueError: There is such a setting.
+    """
+    offered = set().union(*(_offered(entry) for entry in entries))
+    unknown = [name for name in parse_settings(config.set) if name not in offered]
+    if unknown:
+        names = ", ".join(sorted(offered)).replace("_", "-")
+        raise ValueError(f"--set {unknown[0].replace('_', '-')}: no method of this study has it; they have {names}")
+
+
+def _offered(entry: MethodEntry) -> set[str]:
+    return {field.name for field in fields(entry.load_config())}
 
 
 def run_cell(cell: CellSpecification) -> dict[str, Any]:
@@ -97,8 +126,8 @@ def run_cell(cell: CellSpecification) -> dict[str, Any]:
         cell: What to do.
 
     Returns:
-        JSON's own types: `specification`, `flops_per_step`, `steps`, `images_per_s`, `seconds`, `labels`, `peak_bytes`,
-        `failure` (None, or why the training stopped), and the figures of the encoder.
+        JSON's own types: `specification`, `flops_per_step`, `steps`, `cpu_seconds`, `labels`, `peak_bytes`, `failure`
+        (None, or why the training stopped), and the figures of the encoder.
     """
     limit_threads(cell.threads)
     pack = ImagePack.open(cell.run.data)
@@ -113,11 +142,12 @@ def run_cell(cell: CellSpecification) -> dict[str, Any]:
         "labels": 0 if shown is None else int((shown >= 0).sum()),
         "failure": None,
     }
+    started = time.process_time()
     try:
-        result = fit_image(_of_length(cell, steps), overwrite=True)
+        fit_image(_of_length(cell, steps), overwrite=True)
     except (CollapseError, DivergenceError) as error:
         return found | {"failure": str(error), **_own_peak()}
-    found |= {"seconds": result.seconds, "images_per_s": steps * cell.run.batch_size / result.seconds, **_own_peak()}
+    found |= {"cpu_seconds": time.process_time() - started, **_own_peak()}
     data = open_data(cell.run.data)
     subject = open_subject(str(cell.run.out), data, threads=cell.threads)
     figures = evaluate_subject(subject, data, EvaluationConfig(split=cell.split))

@@ -9,7 +9,7 @@ from training.corpora.splits import Split
 from training.methods.recipes import RecipeName
 from training.run_config import LabelConfig
 
-__all__ = ["AugmentationStudyConfig", "MethodStudyConfig", "StudyConfig"]
+__all__ = ["AugmentationStudyConfig", "MethodStudyConfig", "SettingsStudyConfig", "StudyConfig"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +29,10 @@ class StudyConfig:
     """Which of a method's recipes it is trained by."""
     architecture: str = "tiny-resnet"
     """Encoder of all of them."""
+    set: tuple[str, ...] = ()
+    """Settings by NAME=VALUE, such as smallest-crop=0.35, in place of the recipes'; each method takes those it has."""
+    labels: LabelConfig = field(default_factory=LabelConfig)
+    """What methods that use labels are shown; these are ranked apart."""
     split: Split = Split.VALIDATION
     """Part of the data that is measured; choose on validation, and publish test once."""
     threads: int = 2
@@ -50,8 +54,17 @@ class MethodStudyConfig(StudyConfig):
 
     methods: tuple[str, ...] | None = None
     """Methods to compare; all that learn from images where not given."""
-    labels: LabelConfig = field(default_factory=LabelConfig)
-    """What methods that use labels are shown; these are ranked apart."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SettingsStudyConfig(StudyConfig):
+    """One method with every combination of some settings."""
+
+    method: str = "simclr"
+    """The method."""
+    grid: tuple[str, ...]
+    """What is tried, as NAME=VALUE,VALUE: the method's own settings, batch-size, and the optimiser's, such as
+    learning-rate. Every combination is a cell."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

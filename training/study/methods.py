@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from training.corpora.image_pack import ImagePack
 from training.methods.table import MethodEntry, all_methods, find_method
-from training.run_config import LabelConfig
-from training.study.cell import CellSpecification, specify_cell
+from training.study.cell import CellSpecification, require_known_settings, specify_cell
 from training.study.config import MethodStudyConfig
 
 __all__ = ["plan_methods"]
@@ -26,6 +25,7 @@ def plan_methods(config: MethodStudyConfig) -> list[CellSpecification]:
     """
     pack = ImagePack.open(config.data)
     entries = _chosen(config, has_labels=pack.labels is not None)
+    require_known_settings(config, entries)
     return [
         specify_cell(
             config,
@@ -33,7 +33,6 @@ def plan_methods(config: MethodStudyConfig) -> list[CellSpecification]:
             entry,
             name=entry.name,
             seed=seed,
-            labels=config.labels if entry.load().needs.labels else LabelConfig(),
         )
         for seed in config.seeds
         for entry in entries

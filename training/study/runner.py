@@ -39,8 +39,8 @@ class Cell:
     """Labels that the training was shown."""
     failure: str | None
     """Why it was stopped, where it was."""
-    images_per_s: float | None
-    """Of the training, start and evaluation of the run included."""
+    cpu_seconds: float | None
+    """Of the training, summed over threads, start and evaluation of the run included."""
     peak_bytes: int
     """Most memory of the cell's process, libraries included."""
     evaluated: Evaluated | None
@@ -134,7 +134,7 @@ def _decode(cell: CellSpecification, values: dict[str, Any]) -> Cell:
         steps=values["steps"],
         labels=values["labels"],
         failure=values["failure"],
-        images_per_s=values.get("images_per_s"),
+        cpu_seconds=values.get("cpu_seconds"),
         peak_bytes=values["peak_bytes"],
         evaluated=decode_evaluated(values) if "cells" in values else None,
     )

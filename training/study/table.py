@@ -25,7 +25,8 @@ COLUMNS: Mapping[str, tuple[str, str, str]] = {
 }
 """Columns of figures: task, metric, and what their settings say; empty ones are left out."""
 
-_COSTS = ("steps", "GFLOP a step", "images/s", "peak GB")
+_COSTS = ("steps", "GFLOP a step", "images/CPU-s", "peak GB")
+"""Of a second of CPU time, summed over threads: what else the machine does hardly changes it."""
 
 _RANKED_BY = ("cross-vendor R@1", "linear", "k-NN", "RankMe")
 
@@ -42,7 +43,7 @@ class Line:
     """Mean over the seeds, by column."""
     spread: Mapping[str, float]
     """Standard deviation over the seeds, by column; only where there are several."""
-    images_per_s: float | None = None
+    images_per_cpu_s: float | None = None
     peak_gb: float | None = None
     steps: int | None = None
     flops_per_step: float | None = None
@@ -116,7 +117,11 @@ def markdown_lines(lines: Sequence[Line]) -> str:
 def _line(cells: Sequence[Cell]) -> Line:
     first = cells[0]
     done = [cell.evaluated for cell in cells if cell.evaluated is not None]
-    rates = [cell.images_per_s for cell in cells if cell.images_per_s is not None]
+    rates = [
+        cell.steps * cell.specification.run.batch_size / cell.cpu_seconds
+        for cell in cells
+        if cell.cpu_seconds is not None
+    ]
     failures = [cell.failure for cell in cells if cell.failure is not None]
     per_seed = [_values(each.rows) for each in done]
     spread = {}
@@ -129,7 +134,7 @@ def _line(cells: Sequence[Cell]) -> Line:
         labels=first.labels,
         values=values,
         spread=spread,
-        images_per_s=float(np.median(rates)) if rates else None,
+        images_per_cpu_s=float(np.median(rates)) if rates else None,
         peak_gb=max(cell.peak_bytes for cell in cells) / 1e9,
         steps=first.steps,
         flops_per_step=first.flops_per_step,
@@ -172,7 +177,7 @@ def _costs(line: Line) -> list[str]:
     return [
         "" if line.steps is None else f"{line.steps:,}",
         "" if line.flops_per_step is None else f"{line.flops_per_step / 1e9:,.1f}",
-        "" if line.images_per_s is None else f"{line.images_per_s:,.0f}",
+        "" if line.images_per_cpu_s is None else f"{line.images_per_cpu_s:,.0f}",
         "" if line.peak_gb is None else f"{line.peak_gb:.2f}",
     ]
 

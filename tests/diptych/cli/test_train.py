@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 
 from diptych.cli.main import main
-from diptych.cli.train_flags import OptimiserFlags, TextEncoderFlags, parse_settings
+from diptych.cli.train_flags import OptimiserFlags, TextEncoderFlags
 from models.config import Pooling, TextArchitecture, TextEncoderConfig
 from training.config import OptimiserConfig, OptimiserName
+from training.fit.method_settings import parse_settings
 from training.methods.table import METHODS
 
 QUICK = ["--max-steps", "2", "--threads", "1", "--accelerator", "cpu"]

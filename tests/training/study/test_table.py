@@ -42,7 +42,7 @@ def cell(name: str, *, seed: int, right: list[float] | None, labels: int = 0, fa
         steps=10,
         labels=labels,
         failure=failure,
-        images_per_s=100.0 * (seed + 1),
+        cpu_seconds=25.6 / (seed + 1),
         peak_bytes=1_500_000_000 + seed,
         evaluated=None if right is None else figures(name, right=right),
     )
@@ -64,7 +64,7 @@ def test_seeds_are_averaged_and_the_best_comes_first_with_labels_apart() -> None
     good = lines[0]
     assert good.values == {"k-NN": pytest.approx((0.75 + 0.5) / 2)}
     assert good.spread == {"k-NN": pytest.approx(0.25 / 2**0.5)}
-    assert (good.seeds, good.labels, good.images_per_s) == (2, 0, 150)
+    assert (good.seeds, good.labels, good.images_per_cpu_s) == (2, 0, 150)
     assert good.peak_gb == pytest.approx(1.5)
     assert lines[3].labels == 30
     assert lines[1].is_floor
@@ -73,7 +73,7 @@ def test_seeds_are_averaged_and_the_best_comes_first_with_labels_apart() -> None
 def test_markdown_shows_labels_spread_costs_and_what_stopped() -> None:
     text = markdown_lines(study_lines(CELLS, FLOORS)).splitlines()
 
-    assert text[0] == "| method | labels | seeds | k-NN | steps | GFLOP a step | images/s | peak GB |"
+    assert text[0] == "| method | labels | seeds | k-NN | steps | GFLOP a step | images/CPU-s | peak GB |"
     assert text[2].startswith("| good | none | 2 | 0.625 ± 0.177 |")
     assert text[3] == "| raw-pixels (floor) | none |  | 0.250 |  |  |  |  |"
     assert text[4].startswith("| fallen (stopped: collapsed at step 40) | none |")
