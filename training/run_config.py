@@ -124,6 +124,8 @@ class ImageRunConfig:
     """Images per step and device."""
     labels: LabelConfig = LabelConfig()
     """Which labels a method that uses some may see."""
+    teacher: Path | None = None
+    """Finished run with a classifier, by `supervised` or `self-training`, whose predictions are learnt."""
     fit: FitConfig = field(default_factory=FitConfig)
     """The training loop's part."""
 

@@ -116,6 +116,9 @@ class TrainImage:
     batch_size: int | None = None
     """Images per step and device."""
     labels: LabelConfig = field(default_factory=LabelConfig)
+    teacher: Path | None = None
+    """self-training: a finished run by supervised or self-training, whose predictions are learnt; where not given, one
+    is trained first."""
     optimiser: OptimiserFlags = field(default_factory=OptimiserFlags)
     loop: LoopConfig = field(default_factory=LoopConfig)
     device: DeviceConfig = field(default_factory=DeviceConfig)
@@ -139,6 +142,7 @@ class TrainImage:
             freeze=self.freeze,
             batch_size=recipe.batch_size if self.batch_size is None else self.batch_size,
             labels=self.labels,
+            teacher=self.teacher,
             fit=FitConfig(optimiser=self.optimiser.over(recipe.optimiser), loop=self.loop, device=self.device),
         )
         from training.fit.fit_image import fit_image

@@ -19,7 +19,7 @@ Cases = dict[str, dict[str, Tensor]]
 WORKER = Path(__file__).parent / "distributed_worker.py"
 LOSSES = ["nt_xent", "quick_thoughts", "pairwise_logistic", "mean_shift"]
 # What these draw for themselves, per image, is not the same in two processes; no image of theirs meets another.
-DRAWN = frozenset({"jigsaw", "patch-location", "inpainting", "autoencoder"})
+DRAWN = frozenset({"jigsaw", "patch-location", "inpainting", "autoencoder", "self-training"})
 # Shares of the largest value. Without BatchNorm the columns that Barlow Twins standardises have almost no variance, and
 # the division magnifies rounding.
 ROUNDED = {"barlow-twins": 5e-5}

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
 from safetensors.torch import save
 from torch import nn
@@ -153,7 +152,10 @@ def train(method: Method, feed: Feed, config: FitConfig, sitting: Sitting) -> Fi
             sitting.reporter.note(stopped)
         raise Interrupted(stopped)
     if is_first_process():
-        publish_file(run.encoder, lambda path: path.write_bytes(save(_tensors(sitting.kept))))
+        for name, head in method.kept_heads().items():
+            _publish_tensors(run.head(name), head)
+        # Last, because where the encoder is, the run is finished.
+        _publish_tensors(run.encoder, sitting.kept)
     latest = {name: value for row in read_metrics(run.metrics) for name, value in row.items()}
     return FitResult(folder=run, steps=max_steps, seconds=time.perf_counter() - started, metrics=latest)
 
@@ -198,5 +200,6 @@ def _run_trainer(module: MethodModule, sitting: Sitting, watch: InterruptWatch) 
     return saving.interrupted_at
 
 
-def _tensors(kept: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in kept.state_dict().items()}
+def _publish_tensors(path: Path, module: nn.Module) -> None:
+    tensors = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+    publish_file(path, lambda temporary: temporary.write_bytes(save(tensors)))

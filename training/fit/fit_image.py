@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from training.corpora.pack_source import pack_image_source
 from training.corpora.splits import Split
 from training.fit.evaluator import Evaluator
 from training.fit.fit import FitResult, Sitting, is_first_process, train
+from training.fit.generations import fit_generations, plan_generations
 from training.fit.image_training import ImageTraining, build_image_training
 from training.fit.knn_evaluator import NeighbourEvaluator
 from training.fit.method_settings import require_method
@@ -34,6 +36,8 @@ def fit_image(
 ) -> FitResult:
     """Trains an image encoder and leaves it in its run folder.
 
+    A method that learns from a teacher, and is given none, is trained in generations, which are runs of their own.
+
     Args:
         config: What is asked for; `data` may also be a folder of images or a packaged set's name, which is then packed
             into the run's folder at the encoder's size.
@@ -48,7 +52,19 @@ def fit_image(
         ValueError: Configuration, data and folder do not go together; the run collapsed or diverged.
     """
     reporter = reporter or SilentReporter()
-    require_method(config.method, Modality.IMAGE)
+    entry = require_method(config.method, Modality.IMAGE)
+    if not entry.load().needs.teacher or config.teacher is not None:
+        return _fit_one(config, reporter, resume=resume, overwrite=overwrite)
+    return fit_generations(
+        plan_generations(config, packed=_is_pack(config.data)),
+        lambda run, goes_on: _fit_one(run, reporter, resume=goes_on),
+        reporter=reporter,
+        resume=resume,
+        overwrite=overwrite,
+    )
+
+
+def _fit_one(config: ImageRunConfig, reporter: Reporter, *, resume: bool, overwrite: bool = False) -> FitResult:
     run = RunFolder(config.out)
     if is_first_process():
         run.begin(source=config.data, resume=resume, overwrite=overwrite)
@@ -67,8 +83,12 @@ def fit_image(
     return train(training.method, training.feed, config.fit, sitting)
 
 
+def _is_pack(data: Path) -> bool:
+    return (data / _MANIFEST).is_file()
+
+
 def _open_pack(config: ImageRunConfig, run: RunFolder, reporter: Reporter) -> ImagePack:
-    if (config.data / _MANIFEST).is_file():
+    if _is_pack(config.data):
         return ImagePack.open(config.data)
     if not run.pack.is_dir():
         _, quarantine = pack_image_source(str(config.data), run.pack, size_px=config.encoder.image_size_px)
@@ -110,5 +130,9 @@ def _record(config: ImageRunConfig, pack: ImagePack, training: ImageTraining) ->
         "method": encode(training.settings),
         "encoder": config.encoder.to_json(),
         "preprocessing": training.preprocessing.to_config(),
-        "data": {"path": str(pack.path.absolute()), "fingerprint": pack.fingerprint},
+        "data": {
+            "path": str(pack.path.absolute()),
+            "fingerprint": pack.fingerprint,
+            "classes": list(pack.label_names),
+        },
     }

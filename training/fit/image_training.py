@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from models.bundle.encoder import Modality
 from models.bundle.preprocessing import ImagePreprocessing, Resize
@@ -20,10 +21,11 @@ from training.corpora.splits import Split
 from training.corpora.withheld_labels import withhold_labels
 from training.fit.method_settings import method_config, require_method
 from training.fit.streams import Streams
+from training.fit.teacher import predict_classes
 from training.methods.base import Method, MethodContext, Needs
 from training.run_config import ImageRunConfig, LabelConfig
 
-__all__ = ["ImageTraining", "build_image_training"]
+__all__ = ["ImageTraining", "build_image_training", "count_training_images"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +64,7 @@ def build_image_training(config: ImageRunConfig, pack: ImagePack) -> ImageTraini
         batch_size=config.batch_size * config.fit.device.devices,
         image_size_px=config.encoder.image_size_px,
         class_count=0 if shown.labels is None else len(pack.label_names),
+        predictions=_taught(entry.load().needs, pack, config, shown),
     )
     encoder = _encoder(config)
     with torch.random.fork_rng(devices=[]):
@@ -79,6 +82,22 @@ def build_image_training(config: ImageRunConfig, pack: ImagePack) -> ImageTraini
         support=method.support(),
     )
     return ImageTraining(method=method, encoder=encoder, settings=settings, feed=feed, preprocessing=preprocessing)
+
+
+def count_training_images(config: ImageRunConfig, pack: ImagePack) -> int:
+    """Counts the images that a run goes through: those of the training split, or the labelled ones of them.
+
+    Args:
+        config: The run.
+        pack: Its images.
+
+    Returns:
+        At least 0.
+
+    Raises:
+        ValueError: The method and the labels do not go together.
+    """
+    return len(_training_images(require_method(config.method, Modality.IMAGE).load().needs, pack, config).indices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +119,17 @@ def _training_images(needs: Needs, pack: ImagePack, config: ImageRunConfig) -> _
     labels = withhold_labels(pack.labels[indices], config.labels)
     known = labels >= 0
     return _ShownImages(indices[known], labels[known]) if needs.every_label else _ShownImages(indices, labels)
+
+
+def _taught(needs: Needs, pack: ImagePack, config: ImageRunConfig, shown: _ShownImages) -> Tensor | None:
+    """Returns what the teacher says of the images without a shown label."""
+    if config.teacher is None:
+        return None
+    if not needs.teacher:
+        raise ValueError(f"--teacher ({config.teacher}): --method {config.method} learns from no teacher")
+    said = predict_classes(config.teacher, pack, shown.indices)
+    said[np.asarray(shown.labels) >= 0] = 0
+    return torch.from_numpy(said)
 
 
 def _require_every_class(pack: ImagePack, shown: _ShownImages) -> None:

@@ -2,6 +2,7 @@
 
 config.json           what was asked for and what it came to: schema version, data, versions, threads
 encoder.safetensors   the encoder as it is served, once the run is finished
+classifier.safetensors  the classifier beside it, where the method keeps one
 tokenizer/            tokenizer.json, of a sentence encoder
 pack/                 the pack, where the data were raw
 metrics.csv           the figures; events.out.tfevents.*, the same for TensorBoard; curves.png, a picture of them
@@ -58,6 +59,10 @@ class RunFolder:
         """Weights of the encoder as it is served; there once the run is finished."""
         return self.path / _ENCODER
 
+    def head(self, name: str) -> Path:
+        """Returns where weights of a part beside the encoder are kept, such as the classifier's."""
+        return self.path / f"{name}.safetensors"
+
     @property
     def tokenizer(self) -> Path:
         """Folder of the tokenizer."""
@@ -92,6 +97,11 @@ class RunFolder:
     def is_finished(self) -> bool:
         """Whether the run came to its end."""
         return self.encoder.is_file()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a run was begun here, so far that it can be resumed."""
+        return self._holds_run and self.read_config()["run"] is not None
 
     def begin(self, *, source: Path | None = None, resume: bool = False, overwrite: bool = False) -> None:
         """Makes the folder ready for a run, and refuses to harm another one, or anything that is no run.
@@ -185,7 +195,7 @@ class RunFolder:
         for folder in (self.tokenizer, self.pack):
             shutil.rmtree(folder, ignore_errors=True)
         files = [self.path / _CONFIG, self.encoder, self.metrics, self.curves, self.checkpoint, self.labelled]
-        for file in [*files, *self.path.glob("events.out.tfevents.*")]:
+        for file in [*files, self.head("classifier"), *self.path.glob("events.out.tfevents.*")]:
             file.unlink(missing_ok=True)
 
     def _check_same(self, record: Mapping[str, Any]) -> None:

@@ -39,6 +39,8 @@ class Needs:
     """Uses `batch.label`; images whose label is withheld have -1 there."""
     every_label: bool = False
     """Trains on labelled images alone."""
+    teacher: bool = False
+    """Is trained in generations: learns what an earlier run, the teacher, says of the training images."""
     shuffled: bool = False
     """Texts: wants sentences in random order; otherwise a step is a block of contiguous ones."""
     dataset_size: bool = False
@@ -57,6 +59,9 @@ class MethodContext:
     """Side of the views; 0 for texts."""
     class_count: int = 0
     """Classes of the labels; 0 where the method needs none."""
+    predictions: Tensor | None = None
+    """`[dataset_size, class_count]` fp32: a teacher's chances of each image's class, zeros where the label is shown;
+    only for a method that needs a teacher, and None where there is none yet."""
     special_ids: tuple[int, ...] = ()
     """Texts: ids that the tokenizer puts around every text, such as [CLS] and [SEP]; no word's."""
 
@@ -165,6 +170,10 @@ class Method(nn.Module, ABC):
     def support(self) -> SupportSpec | None:
         """Returns the labelled images wanted beside each batch; none by default."""
         return None
+
+    def kept_heads(self) -> Mapping[str, nn.Module]:
+        """Returns parts beside the encoder that a finished run keeps, by the name of their file; none by default."""
+        return {}
 
     @abstractmethod
     def loss(self, batch: Any, progress: Progress) -> LossOutput:  # each method states its own batch type

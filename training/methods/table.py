@@ -105,6 +105,7 @@ _ROWS = (
     _IMAGE("seer", "clusters", "SEER", "Goyal et al. 2021, arXiv:2103.01988", "SwAV in one pass over more images than fit into memory"),
     _IMAGE("cmsf-semi", "semi-supervised", "CMSFSemi", "Navaneet et al. 2022, arXiv:2112.04607", "mean shift within classes, guessed where an image has no label"),
     _IMAGE("paws", "semi-supervised", "PAWS", "Assran et al. 2021, arXiv:2104.13963", "give two views of an image the same class by the few labelled images nearest to them"),
+    _IMAGE("self-training", "semi-supervised", "SelfTraining", "Xie et al. 2020, arXiv:1911.04252", "name a changed image's class as a teacher did that was trained on the labelled ones"),
     _IMAGE("rotation", "pretext", "Rotation", "Gidaris et al. 2018, arXiv:1803.07728", "say by how many quarter turns an image is turned"),
     _IMAGE("jigsaw", "pretext", "Jigsaw", "Noroozi & Favaro 2016, arXiv:1603.09246", "say how an image's patches were shuffled"),
     _IMAGE("patch-location", "pretext", "PatchLocation", "Doersch et al. 2015, arXiv:1505.05192", "say on which side of the centre a patch of an image lies"),

@@ -26,7 +26,7 @@ from training.evaluation.suite import EvaluationConfig
 from training.evaluation.threads import limit_threads
 from training.fit.collapse import CollapseError, DivergenceError
 from training.fit.fit_image import fit_image
-from training.fit.image_training import build_image_training
+from training.fit.image_training import build_image_training, count_training_images
 from training.fit.method_settings import parse_settings
 from training.methods.recipes import Recipe
 from training.methods.table import MethodEntry
@@ -90,11 +90,12 @@ def specify_cell(
         method=entry.name,
         settings={**recipe.settings, **told, **(settings or {})},
         encoder=ImageEncoderConfig(architecture=config.architecture, image_size_px=pack.size_px),
-        # Of few images at most a third, so that a bank has room beside a batch.
-        batch_size=min(recipe.batch_size, len(pack.indices(Split.TRAIN)) // 3),
+        batch_size=recipe.batch_size,
         labels=config.labels if entry.load().needs.labels else LabelConfig(),
         fit=FitConfig(optimiser=recipe.optimiser, loop=LoopConfig(seed=seed)),
     )
+    # Of few images at most a third, so that a bank has room beside a batch.
+    run = replace(run, batch_size=max(2, min(run.batch_size, count_training_images(run, pack) // 3)))
     return CellSpecification(name=name, run=run, budget=config.budget, split=config.split, threads=config.threads)
 
 

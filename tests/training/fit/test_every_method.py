@@ -58,7 +58,7 @@ def run_config(name: str, pack: ImagePack, out: Path) -> ImageRunConfig:
         labels=LabelConfig(labels_per_class=12) if needs.labels else LabelConfig(),
         fit=FitConfig(
             optimiser=recipe.optimiser,
-            loop=LoopConfig(max_steps=5, log_every_steps=1, checkpoint_every_steps=1000, collapse_threshold=0),
+            loop=LoopConfig(max_steps=6, log_every_steps=1, checkpoint_every_steps=1000, collapse_threshold=0),
             device=DeviceConfig(accelerator=Accelerator.CPU, threads=1, workers=1),
         ),
     )

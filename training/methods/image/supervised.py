@@ -5,6 +5,7 @@ Source: He et al. 2016, "Deep residual learning for image recognition", arXiv:15
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -86,6 +87,10 @@ class Supervised(Method):
         self.classifier = nn.Linear(encoder.width, context.class_count)
         self.config = config
         self.image_size_px = context.image_size_px
+
+    def kept_heads(self) -> Mapping[str, nn.Module]:
+        """Returns the classifier, by which the run can teach another."""
+        return {"classifier": self.classifier}
 
     def views(self) -> tuple[ViewSpec, ...]:
         """Returns the one view whose class is named."""
