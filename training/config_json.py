@@ -83,7 +83,7 @@ def _decode_field(hint: Any, value: Any, name: str) -> Any:
         return None
     chosen = next(option for option in options if option is not type(None))
     if is_dataclass(chosen) and isinstance(chosen, type):
-        return decode(chosen, _require(value, dict, name))
+        return decode(_fitting(options, _require(value, dict, name)), value)
     if isinstance(chosen, type) and issubclass(chosen, (StrEnum, Path)):
         return chosen(_require(value, str, name))
     if typing.get_origin(chosen) is tuple:
@@ -93,6 +93,13 @@ def _decode_field(hint: Any, value: Any, name: str) -> Any:
     if chosen in (int, str, bool):
         return _require(value, chosen, name)
     return value
+
+
+def _fitting(options: tuple[Any, ...], values: Mapping[str, Any]) -> type[Any]:
+    """Returns the first of several dataclasses that has all the fields; the first of all where none has."""
+    kinds: list[type[Any]] = [option for option in options if isinstance(option, type) and is_dataclass(option)]
+    known = (kind for kind in kinds if set(values) <= {field.name for field in fields(kind)})
+    return next(known, kinds[0])
 
 
 def _require(value: Any, kind: type | tuple[type, ...], name: str) -> Any:

@@ -13,7 +13,9 @@ import tyro
 from training.study.config import AugmentationStudyConfig, MethodStudyConfig, SettingsStudyConfig, StudyConfig
 
 if TYPE_CHECKING:
+    from training.evaluation.results import Result
     from training.study.cell import CellSpecification
+    from training.study.runner import Cell
     from training.study.table import Line
 
 __all__ = ["StudyAugmentations", "StudyMethods", "StudySettings"]
@@ -24,8 +26,9 @@ _flat = tyro.conf.configure(tyro.conf.OmitArgPrefixes, tyro.conf.EnumChoicesFrom
 @_flat
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyMethods:
-    """Trains every method at equal cost on one pack, measures them alike, and writes one table and one picture.
+    """Trains every method at equal cost on one pack of images or texts, and writes one table and one picture.
 
+    All are measured alike, beside floors that nobody trained.
     Cost is counted in floating-point operations on one step of each method. Every method and seed is a cell of its own,
     in its own process; an interrupted study goes on where it stopped.
     """
@@ -36,9 +39,11 @@ class StudyMethods:
 
     def run(self) -> int:
         """Runs the cells that are missing, and prints what all of them found."""
-        from training.study.methods import plan_methods
+        from training.study.methods import compare_methods, plan_methods
 
-        return _compare(self.study, plan_methods(self.study), markdown=self.markdown)
+        cells = _compare(self.study, plan_methods(self.study), markdown=self.markdown)
+        _print_differences(compare_methods(self.study, cells), self.study.out, markdown=self.markdown)
+        return 0
 
 
 @_flat
@@ -58,7 +63,8 @@ class StudySettings:
         """Runs the cells that are missing, and prints what all of them found."""
         from training.study.settings import plan_settings
 
-        return _compare(self.study, plan_settings(self.study), f"{self.study.method}, ", markdown=self.markdown)
+        _compare(self.study, plan_settings(self.study), f"{self.study.method}, ", markdown=self.markdown)
+        return 0
 
 
 @_flat
@@ -88,7 +94,7 @@ class StudyAugmentations:
         return 0
 
 
-def _compare(study: StudyConfig, cells: Sequence[CellSpecification], of: str = "", *, markdown: bool) -> int:
+def _compare(study: StudyConfig, cells: Sequence[CellSpecification], of: str = "", *, markdown: bool) -> list[Cell]:
     """Runs the cells, measures the floors, draws and prints."""
     from training.study.picture import draw_study
     from training.study.runner import measure_floors, run_cells
@@ -99,7 +105,24 @@ def _compare(study: StudyConfig, cells: Sequence[CellSpecification], of: str = "
     title = f"{of}{study.data.name}, {study.split} split, {study.budget:.3g} FLOP a training"
     draw_study(lines, study.out / "study.png", title=title)
     _print_lines(lines, study.out, title=title, markdown=markdown)
-    return 0
+    return found
+
+
+def _print_differences(rows: Sequence[Result], out: Path, *, markdown: bool) -> None:
+    """Prints how far pairs of methods are apart, if any were asked for, and puts it below the table in the file."""
+    from rich.console import Console
+
+    from training.evaluation.report import markdown_table, rich_table
+    from training.publish import publish_text
+
+    if not rows:
+        return
+    table = markdown_table(rows)
+    publish_text(out / "table.md", f"{(out / 'table.md').read_text(encoding='utf-8')}\n{table}")
+    if markdown:
+        print(f"\n{table}", end="")
+    else:
+        Console().print(rich_table(rows))
 
 
 def _say(line: str) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,16 @@ def test_configurations_load_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+@dataclass(frozen=True)
+class Either:
+    run: ImageRunConfig | TextRunConfig
+
+
+def test_a_field_of_two_kinds_is_read_as_the_one_that_was_written() -> None:
+    image = ImageRunConfig(data=Path("packs/a"), out=Path("runs/a"))
+    assert decode(Either, encode(Either(image))) == Either(image)
+    assert decode(Either, encode(Either(TEXT))) == Either(TEXT)
+    with pytest.raises(ValueError, match="ImageRunConfig has no field nonsense"):
+        decode(Either, {"run": {"nonsense": 1}})

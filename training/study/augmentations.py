@@ -13,11 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from training.corpora.image_pack import ImagePack
-from training.methods.table import find_method
 from training.publish import publish_file
-from training.study.cell import CellSpecification, require_known_settings, specify_cell
+from training.study.cell import CellSpecification
 from training.study.config import AugmentationStudyConfig
+from training.study.specify import require_known_settings, specify_cell, study_method
 from training.study.table import Line, ranked_by
 
 __all__ = ["AugmentationFigures", "draw_augmentations", "gather_augmentations", "plan_augmentations"]
@@ -34,7 +33,9 @@ def plan_augmentations(config: AugmentationStudyConfig) -> list[CellSpecificatio
     Returns:
         The specifications.
     """
-    pack, entry = ImagePack.open(config.data), find_method(config.method)
+    entry = study_method(config, config.method)
+    if entry.modality != "image":
+        raise ValueError(f"--data ({config.data}) holds texts; changes of views are studied on images")
     require_known_settings(config, [entry])
     pairs = list(combinations_with_replacement(config.kinds, 2))
     changes: dict[str, dict[str, Any]] = {
@@ -42,7 +43,7 @@ def plan_augmentations(config: AugmentationStudyConfig) -> list[CellSpecificatio
     }
     changes |= {_strength_name(strength): {"strength": strength} for strength in config.strengths}
     return [
-        specify_cell(config, pack, entry, name=name, seed=seed, settings=settings)
+        specify_cell(config, entry, name=name, seed=seed, settings=settings)
         for seed in config.seeds
         for name, settings in changes.items()
     ]

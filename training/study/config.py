@@ -17,7 +17,7 @@ class StudyConfig:
     """What every study is told."""
 
     data: Path
-    """An image pack: `diptych data pack` makes one."""
+    """A pack of images or texts: `diptych data pack` makes one."""
     out: Path
     """Folder of the study; what is finished there is not done again."""
     budget: float = 2e13
@@ -25,16 +25,20 @@ class StudyConfig:
     three minutes on two cores with the tiny ResNet are 2e13."""
     seeds: tuple[int, ...] = (0,)
     """One training of each cell for each."""
-    recipe: RecipeName = RecipeName.SCRATCH
-    """Which of a method's recipes it is trained by."""
+    recipe: RecipeName | None = None
+    """Which of a method's recipes it is trained by; adapt with --init, else scratch, where not given."""
+    init: Path | None = None
+    """What every training starts from: weights for images, a model directory for texts. It is measured beside them."""
     architecture: str = "tiny-resnet"
-    """Encoder of all of them."""
+    """Image encoder of all of them."""
     set: tuple[str, ...] = ()
     """Settings by NAME=VALUE, such as smallest-crop=0.35, in place of the recipes'; each method takes those it has."""
     labels: LabelConfig = field(default_factory=LabelConfig)
     """What methods that use labels are shown; these are ranked apart."""
     split: Split = Split.VALIDATION
     """Part of the data that is measured; choose on validation, and publish test once."""
+    beside: tuple[str, ...] = ()
+    """What else is measured, by the names that `diptych eval` knows, such as efficientnet-lite0."""
     threads: int = 2
     """CPU threads of each cell."""
 
@@ -53,7 +57,9 @@ class MethodStudyConfig(StudyConfig):
     """Every method on one data set, at equal training cost."""
 
     methods: tuple[str, ...] | None = None
-    """Methods to compare; all that learn from images where not given."""
+    """Methods to compare; all that learn from the data where not given."""
+    against: tuple[str, ...] = ()
+    """Pairs METHOD:OTHER whose difference is given with its interval, query by query, such as mean-shift:byol."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

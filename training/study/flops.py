@@ -7,34 +7,37 @@ import copy
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from training.fit.image_training import ImageTraining
+from training.batches.feed import Feed
 from training.fit.streams import Position, Streams
-from training.methods.base import Progress
+from training.methods.base import Method, Progress
 
 __all__ = ["step_flops"]
 
 
-def step_flops(training: ImageTraining, *, seed: int = 0) -> float:
+def step_flops(method: Method, feed: Feed, *, batches: int = 1, seed: int = 0) -> float:
     """Counts one step's operations: forward and backward, with target networks, supports and all crops.
 
     Matrix products and convolutions are counted, a multiplication and an addition each for itself; making views,
-    norms and the optimiser are not. The training is left as it was.
+    norms and the optimiser are not. The method is left as it was.
 
     Args:
-        training: A run before its first step.
-        seed: Of the step's batch.
+        method: Before its first step.
+        feed: Its data.
+        batches: First steps that are averaged, at least 1, where they differ.
+        seed: Of the batches.
 
     Returns:
         Operations of a step.
     """
-    streams = Streams(seed)
-    position = Position(step=0, epoch=0, step_in_epoch=0, rank=0, world_size=1)
-    batch = training.feed.finish(training.feed.load(position, streams), position, streams, torch.device("cpu"))
-    method = copy.deepcopy(training.method).train()
-    progress = Progress(step=0, max_steps=1, epoch=0)
-    with (
-        streams.default_generators("forward", position, torch.device("cpu")),
-        FlopCounterMode(display=False) as counter,
-    ):
-        torch.autograd.backward(method.loss(batch, progress).loss)
-    return float(counter.get_total_flops())
+    cpu, streams = torch.device("cpu"), Streams(seed)
+    method = copy.deepcopy(method).train()
+    steps_per_epoch = feed.steps_per_epoch(1)
+    total = 0.0
+    for step in range(batches):
+        epoch, step_in_epoch = divmod(step, steps_per_epoch)
+        position = Position(step=step, epoch=epoch, step_in_epoch=step_in_epoch, rank=0, world_size=1)
+        batch = feed.finish(feed.load(position, streams), position, streams, cpu)
+        with streams.default_generators("forward", position, cpu), FlopCounterMode(display=False) as counter:
+            torch.autograd.backward(method.loss(batch, Progress(step=0, max_steps=1, epoch=0)).loss)
+        total += counter.get_total_flops()
+    return total / batches

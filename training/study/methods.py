@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from training.corpora.image_pack import ImagePack
-from training.methods.table import MethodEntry, all_methods, find_method
-from training.study.cell import CellSpecification, require_known_settings, specify_cell
-from training.study.config import MethodStudyConfig
+from collections.abc import Sequence
 
-__all__ = ["plan_methods"]
+from training.corpora.image_pack import ImagePack
+from training.corpora.pack_manifest import read_kind
+from training.evaluation.bootstrap import BootstrapConfig
+from training.evaluation.evaluated import Evaluated, average_runs, describe_differences
+from training.evaluation.results import Result
+from training.methods.table import MethodEntry, all_methods
+from training.study.cell import CellSpecification
+from training.study.config import MethodStudyConfig
+from training.study.runner import Cell
+from training.study.specify import require_known_settings, specify_cell, study_method
+
+__all__ = ["compare_methods", "plan_methods"]
 
 
 def plan_methods(config: MethodStudyConfig) -> list[CellSpecification]:
@@ -21,30 +29,54 @@ def plan_methods(config: MethodStudyConfig) -> list[CellSpecification]:
         were asked for.
 
     Raises:
-        ValueError: A method is unknown or learns from texts, or the data are no image pack.
+        ValueError: A method is unknown or learns from other data, or the data are no pack.
     """
-    pack = ImagePack.open(config.data)
-    entries = _chosen(config, has_labels=pack.labels is not None)
+    entries = _chosen(config)
     require_known_settings(config, entries)
-    return [
-        specify_cell(
-            config,
-            pack,
-            entry,
-            name=entry.name,
-            seed=seed,
-        )
-        for seed in config.seeds
-        for entry in entries
-    ]
+    _pairs(config, [entry.name for entry in entries])
+    return [specify_cell(config, entry, name=entry.name, seed=seed) for seed in config.seeds for entry in entries]
 
 
-def _chosen(config: MethodStudyConfig, *, has_labels: bool) -> list[MethodEntry]:
-    if config.methods is None:
-        entries = [entry for entry in all_methods().values() if entry.modality == "image"]
-        return [entry for entry in entries if has_labels or not entry.load().needs.labels]
-    entries = [find_method(name) for name in config.methods]
-    for entry in entries:
-        if entry.modality != "image":
-            raise ValueError(f"--methods {entry.name}: it learns from {entry.modality}s; this study is of images")
-    return entries
+def compare_methods(config: MethodStudyConfig, cells: Sequence[Cell]) -> list[Result]:
+    """Compares the pairs that were asked for, query by query, each method averaged over its seeds.
+
+    Args:
+        config: What is studied.
+        cells: What was found.
+
+    Returns:
+        Rows of differences with their 95 % intervals, of the figures that a study's table ranks by; none of a pair
+        that was not measured.
+    """
+    names = dict.fromkeys(cell.specification.name for cell in cells)
+    found = []
+    for one, other in _pairs(config, list(names)):
+        left, right = _mean(cells, one), _mean(cells, other)
+        if left is not None and right is not None:
+            found += describe_differences(left, right, BootstrapConfig())
+    return found
+
+
+def _mean(cells: Sequence[Cell], name: str) -> Evaluated | None:
+    runs = [cell.evaluated for cell in cells if cell.specification.name == name and cell.evaluated is not None]
+    return average_runs(runs, name=name, config=BootstrapConfig()) if runs else None
+
+
+def _pairs(config: MethodStudyConfig, methods: Sequence[str]) -> list[tuple[str, str]]:
+    pairs = []
+    for word in config.against:
+        one, colon, other = word.partition(":")
+        if not colon or one not in methods or other not in methods:
+            raise ValueError(f"--against {word}: write METHOD:OTHER, two of the study's: {', '.join(methods)}")
+        pairs.append((one, other))
+    return pairs
+
+
+def _chosen(config: MethodStudyConfig) -> list[MethodEntry]:
+    if config.methods is not None:
+        return [study_method(config, name) for name in config.methods]
+    kind = read_kind(config.data)
+    entries = [entry for entry in all_methods().values() if entry.modality == kind]
+    if kind == "text" or ImagePack.open(config.data).labels is not None:
+        return entries
+    return [entry for entry in entries if not entry.load().needs.labels]

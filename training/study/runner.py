@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.bundle.encoder import Modality
 from training.config_json import encode
 from training.evaluation.evaluate import evaluate_subject, open_data
 from training.evaluation.evaluated import Evaluated, decode_evaluated, encode_evaluated, renamed
@@ -82,7 +83,9 @@ def run_cells(
 
 
 def measure_floors(config: StudyConfig, cells: Sequence[Cell]) -> list[Evaluated]:
-    """Measures what nobody trained: raw and centred pixels, and the encoder before training, once a study.
+    """Measures what nobody trained here, once a study.
+
+    Raw and centred pixels, or TF-IDF; the encoder before training; what else the study wants beside the methods.
 
     Args:
         config: What is studied.
@@ -93,11 +96,8 @@ def measure_floors(config: StudyConfig, cells: Sequence[Cell]) -> list[Evaluated
     """
     limit_threads(config.threads)
     data = open_data(config.data)
-    trained = [cell.specification.run for cell in cells if cell.evaluated is not None]
-    names = {"raw-pixels": "raw-pixels", "centred-pixels": "centred-pixels"}
-    names |= {"untrained": f"untrained:{trained[0].out}"} if trained else {}
     found = []
-    for name, subject in names.items():
+    for name, subject in _floors(config, data.modality, cells).items():
         path = config.out / "cells" / f"floor-{name}.json"
         opened = open_subject(subject, data, threads=config.threads)
         described = {"fingerprint": opened.info.fingerprint, "data": data.fingerprint, "split": str(config.split)}
@@ -108,6 +108,18 @@ def measure_floors(config: StudyConfig, cells: Sequence[Cell]) -> list[Evaluated
             publish_json(path, stored)
         found.append(decode_evaluated(stored))
     return found
+
+
+def _floors(config: StudyConfig, modality: Modality, cells: Sequence[Cell]) -> dict[str, str]:
+    """Returns subjects by the names that rows have."""
+    is_text = modality is Modality.TEXT
+    names = {"tf-idf": "tf-idf"} if is_text else {"raw-pixels": "raw-pixels", "centred-pixels": "centred-pixels"}
+    trained = [cell.specification.run for cell in cells if cell.evaluated is not None]
+    if config.init is None and trained:
+        names["untrained"] = f"untrained:{trained[0].out}"
+    if config.init is not None and is_text:
+        names["before"] = str(config.init)
+    return names | {Path(subject).name: subject for subject in config.beside}
 
 
 def _run(cell: CellSpecification, path: Path) -> bool:

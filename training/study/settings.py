@@ -9,12 +9,11 @@ from typing import Any
 
 from training.config import OptimiserConfig
 from training.config_json import decode, encode
-from training.corpora.image_pack import ImagePack
 from training.fit.method_settings import parse_settings
 from training.methods.recipes import Recipe
-from training.methods.table import find_method
-from training.study.cell import CellSpecification, require_known_settings, specify_cell
+from training.study.cell import CellSpecification
 from training.study.config import SettingsStudyConfig
+from training.study.specify import require_known_settings, specify_cell, study_method
 
 __all__ = ["plan_settings"]
 
@@ -31,14 +30,14 @@ def plan_settings(config: SettingsStudyConfig) -> list[CellSpecification]:
     Raises:
         ValueError: The grid is empty or not readable, or the method has no such setting.
     """
-    pack, entry = ImagePack.open(config.data), find_method(config.method)
-    recipe = entry.recipe(config.recipe)
+    entry = study_method(config, config.method)
+    recipe = entry.recipe(config.recipe, pretrained=config.init is not None)
     axes = [_axis(word) for word in config.grid]
     if not axes:
         raise ValueError("--grid needs at least one NAME=VALUE,VALUE, such as learning-rate=1e-3,2e-3")
     require_known_settings(config, [entry])
     return [
-        specify_cell(config, pack, entry, name=",".join(words), seed=seed, **_tried(recipe, parse_settings(words)))
+        specify_cell(config, entry, name=",".join(words), seed=seed, **_tried(recipe, parse_settings(words)))
         for seed in config.seeds
         for words in product(*axes)
     ]

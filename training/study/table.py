@@ -21,14 +21,16 @@ COLUMNS: Mapping[str, tuple[str, str, str]] = {
     "linear": ("linear-probe", "accuracy", ""),
     "few-label": ("few-label", "accuracy", "labels per class 10"),
     "cross-vendor R@1": ("cross-vendor", "recall@1", "direction mean"),
+    "next-sentence MRR": ("next-sentence", "mrr", ""),
+    "description R@1": ("description-retrieval", "recall@1", ""),
     "RankMe": ("geometry", "rankme", ""),
 }
 """Columns of figures: task, metric, and what their settings say; empty ones are left out."""
 
-_COSTS = ("steps", "GFLOP a step", "images/CPU-s", "peak GB")
+_COSTS = ("steps", "GFLOP a step", "items/CPU-s", "peak GB")
 """Of a second of CPU time, summed over threads: what else the machine does hardly changes it."""
 
-_RANKED_BY = ("cross-vendor R@1", "linear", "k-NN", "RankMe")
+_RANKED_BY = ("cross-vendor R@1", "linear", "k-NN", "next-sentence MRR", "RankMe")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +45,7 @@ class Line:
     """Mean over the seeds, by column."""
     spread: Mapping[str, float]
     """Standard deviation over the seeds, by column; only where there are several."""
-    images_per_cpu_s: float | None = None
+    items_per_cpu_s: float | None = None
     peak_gb: float | None = None
     steps: int | None = None
     flops_per_step: float | None = None
@@ -134,7 +136,7 @@ def _line(cells: Sequence[Cell]) -> Line:
         labels=first.labels,
         values=values,
         spread=spread,
-        images_per_cpu_s=float(np.median(rates)) if rates else None,
+        items_per_cpu_s=float(np.median(rates)) if rates else None,
         peak_gb=max(cell.peak_bytes for cell in cells) / 1e9,
         steps=first.steps,
         flops_per_step=first.flops_per_step,
@@ -177,7 +179,7 @@ def _costs(line: Line) -> list[str]:
     return [
         "" if line.steps is None else f"{line.steps:,}",
         "" if line.flops_per_step is None else f"{line.flops_per_step / 1e9:,.1f}",
-        "" if line.images_per_cpu_s is None else f"{line.images_per_cpu_s:,.0f}",
+        "" if line.items_per_cpu_s is None else f"{line.items_per_cpu_s:,.0f}",
         "" if line.peak_gb is None else f"{line.peak_gb:.2f}",
     ]
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from transformers import BertConfig, BertModel
 
 from models.config import ImageEncoderConfig, TextEncoderConfig
 from tests.models.bundle.tiny_bundle import words
@@ -13,11 +15,12 @@ from training.config import DeviceConfig, FitConfig, LoopConfig
 from training.corpora.document import Document
 from training.corpora.image_items import ImageItem
 from training.corpora.image_pack import ImagePack, write_image_pack
-from training.corpora.splits import SplitFractions
+from training.corpora.splits import Split, SplitFractions
 from training.corpora.text_pack import TextPack, write_text_pack
 from training.fit.fit_image import fit_image
 from training.fit.fit_text import fit_text
 from training.run_config import ImageRunConfig, TextRunConfig, TokenizerConfig
+from training.tokenizer import train_tokenizer
 
 _FRACTIONS = SplitFractions(validation=0.1, test=0.4)
 _TWO_STEPS = FitConfig(loop=LoopConfig(max_steps=2, collapse_threshold=0), device=DeviceConfig(threads=1, workers=1))
@@ -51,6 +54,24 @@ def make_image_pack(folder: Path, *, size_px: int = 16) -> ImagePack:
         items, folder, size_px=size_px, source="noise", root=folder.parent / "originals", fractions=_FRACTIONS
     )
     return pack
+
+
+def make_bert_directory(folder: Path, pack: TextPack) -> Path:
+    """A Hugging Face directory in miniature, with a tokenizer of the pack's test sentences."""
+    torch.manual_seed(0)
+    sentences = [sentence for document in pack.documents(Split.TEST) for sentence in document.sentences]
+    tokenizer = train_tokenizer(sentences, TokenizerConfig(vocab_size=300))
+    shape = BertConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=32,
+    )
+    BertModel(shape, add_pooling_layer=False).save_pretrained(folder)
+    (folder / "tokenizer.json").write_text(tokenizer.to_json())
+    return folder
 
 
 def train_text(pack: Path, run: Path, *, towers: int = 2) -> Path:

@@ -13,19 +13,17 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
 
+from tests.training.evaluation.tiny_runs import make_bert_directory
 from training.batches.feed import Feed
 from training.config import Accelerator, DeviceConfig, FitConfig, LoopConfig, OptimiserConfig, OptimiserName
 from training.corpora.document import Document
 from training.corpora.image_items import ImageItem
 from training.corpora.image_pack import ImagePack, write_image_pack
-from training.corpora.splits import Split, SplitFractions
+from training.corpora.splits import SplitFractions
 from training.corpora.text_pack import TextPack, write_text_pack
 from training.fit.streams import Position, Streams
 from training.methods.base import LossOutput, Method, Progress
-from training.run_config import TokenizerConfig
-from training.tokenizer import train_tokenizer
 
 WORDS = ("river", "stone", "light", "forest", "winter", "paper", "engine", "harbour", "copper", "garden", "window")
 
@@ -148,21 +146,7 @@ def text_pack(tmp_path_factory: pytest.TempPathFactory) -> TextPack:
 @pytest.fixture(scope="session")
 def bert_directory(text_pack: TextPack, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face directory in miniature, with a tokenizer of its own."""
-    folder = tmp_path_factory.mktemp("bert")
-    torch.manual_seed(0)
-    sentences = [sentence for document in text_pack.documents(Split.TEST) for sentence in document.sentences]
-    tokenizer = train_tokenizer(sentences, TokenizerConfig(vocab_size=300))
-    shape = BertConfig(
-        vocab_size=tokenizer.vocab_size,
-        hidden_size=8,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=32,
-    )
-    BertModel(shape, add_pooling_layer=False).save_pretrained(folder)
-    (folder / "tokenizer.json").write_text(tokenizer.to_json())
-    return folder
+    return make_bert_directory(tmp_path_factory.mktemp("bert"), text_pack)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ from PIL import Image
 
 from tests.training.evaluation.tiny_runs import make_image_pack
 from training.fit.image_training import build_image_training
+from training.run_config import ImageRunConfig
 from training.study.augmentations import draw_augmentations, gather_augmentations, plan_augmentations
 from training.study.config import AugmentationStudyConfig
 from training.study.table import Line
@@ -35,6 +36,7 @@ def test_what_a_cell_says_is_what_is_trained(config: AugmentationStudyConfig) ->
     from training.corpora.image_pack import ImagePack
 
     [cell] = [cell for cell in plan_augmentations(config) if cell.name == "colour+blur"][:1]
+    assert isinstance(cell.run, ImageRunConfig)
     view, _ = build_image_training(cell.run, ImagePack.open(config.data)).method.views()
     assert (view.jitter_probability, view.blur_probability, view.flip_probability) == (0.8, 0.5, 0.5)
     assert (view.crop_scale, view.grey_probability) == ((1.0, 1.0), 0)

@@ -14,6 +14,7 @@ from torch import nn
 from models.config import ImageEncoderConfig
 from models.image.encoder import ImageEncoder
 from tests.training.corpora.pictures import png
+from tests.training.study.figures import knn_figures
 from training.corpora.image_items import ImageItem
 from training.corpora.image_pack import ImagePack, write_image_pack
 from training.corpora.splits import SplitFractions
@@ -21,10 +22,11 @@ from training.fit.image_training import ImageTraining, build_image_training
 from training.methods.base import MethodContext
 from training.methods.image.simclr import SimCLR, SimCLRConfig
 from training.run_config import ImageRunConfig, LabelConfig
+from training.study.cell import CellSpecification
 from training.study.config import MethodStudyConfig
 from training.study.flops import step_flops
-from training.study.methods import plan_methods
-from training.study.runner import CellFailedError, measure_floors, run_cells
+from training.study.methods import compare_methods, plan_methods
+from training.study.runner import Cell, CellFailedError, measure_floors, run_cells
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def test_flops_of_a_step_are_forward_and_twice_backward(pack: ImagePack) -> None
     encoder = ImageEncoder(ImageEncoderConfig(), backbone, width=10, layers=())
     context = MethodContext(dataset_size=60, batch_size=8, image_size_px=16)
     method = SimCLR(encoder, SimCLRConfig(projection_width=4), context=context)
-    counted = step_flops(replace(training, method=method, encoder=encoder))
+    counted = step_flops(method, training.feed)
 
     views = 16
     forward = 2 * views * (768 * 10 + 10 * 10 + 10 * 4) + 2 * views * 4 * views
@@ -61,7 +63,7 @@ def test_flops_of_a_step_are_forward_and_twice_backward(pack: ImagePack) -> None
 def test_counting_leaves_the_training_as_it_was(pack: ImagePack) -> None:
     training = build(pack)
     before = {name: value.clone() for name, value in training.method.state_dict().items()}
-    step_flops(training)
+    step_flops(training.method, training.feed, batches=2)
     assert all(torch.equal(before[name], value) for name, value in training.method.state_dict().items())
     assert all(parameter.grad is None for parameter in training.method.parameters())
 
@@ -73,7 +75,7 @@ def test_every_image_method_is_planned_seed_by_seed(pack: ImagePack, tmp_path: P
     assert {"simclr", "mean-shift"} <= set(names)
     assert names[: len(names) // 2] == names[len(names) // 2 :]
     assert [cell.run.fit.loop.seed for cell in cells] == [0] * (len(names) // 2) + [1] * (len(names) // 2)
-    with pytest.raises(ValueError, match="--methods quick-thoughts: it learns from texts"):
+    with pytest.raises(ValueError, match="--method quick-thoughts learns from text"):
         plan_methods(MethodStudyConfig(data=pack.path, out=tmp_path, methods=("quick-thoughts",)))
 
 
@@ -103,8 +105,11 @@ def test_a_finished_cell_is_read_and_a_changed_one_runs_again(pack: ImagePack, t
     run_cells(plan_methods(config), tmp_path, report=told.append)
     assert len(told) == 2
 
-    floors = measure_floors(config, [cell])
-    assert [floor.rows[0].subject for floor in floors] == ["raw-pixels", "centred-pixels", "untrained"]
+    floors = measure_floors(replace(config, beside=("raw-pixels", str(cell.specification.run.out))), [cell])
+    names = [floor.rows[0].subject for floor in floors]
+    assert names == ["raw-pixels", "centred-pixels", "untrained", "simclr-0"]
+    started = measure_floors(replace(config, init=tmp_path), [cell])
+    assert [floor.rows[0].subject for floor in started] == ["raw-pixels", "centred-pixels"]
 
 
 def test_bad_settings_are_refused(tmp_path: Path) -> None:
@@ -125,3 +130,42 @@ def test_a_cell_that_fails_is_named_and_the_others_are_run(pack: ImagePack, tmp_
 
     assert (tmp_path / "cells/rotation-0.json").is_file()
     assert sorted(path.name for path in (tmp_path / "cells").iterdir()) == ["rotation-0.json"]
+
+
+def test_pairs_are_compared_query_by_query(pack: ImagePack, tmp_path: Path) -> None:
+    config = MethodStudyConfig(
+        data=pack.path, out=tmp_path, methods=("byol", "simclr"), against=("simclr:byol",), seeds=(0, 1)
+    )
+    byol, simclr, *_ = plan_methods(config)
+    right = {byol.name: [[1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]], simclr.name: [[1.0, 1.0, 0.0, 0.0]] * 2}
+    cells = [measured(plan, seed, right[plan.name][seed]) for plan in (byol, simclr) for seed in (0, 1)]
+
+    [row] = compare_methods(config, cells)
+
+    assert (row.subject, row.metric) == (
+        "simclr, mean of 2 seeds - byol, mean of 2 seeds",
+        "accuracy difference",
+    )
+    assert row.value == pytest.approx(0.5 - 0.125)
+    assert row.interval is not None
+    assert row.interval[0] < row.value < row.interval[1]
+    assert compare_methods(replace(config, against=()), cells) == []
+    failed = [replace(cell, evaluated=None) for cell in cells]
+    assert compare_methods(config, failed) == []
+    for wrong in ("simclr", "simclr:swav"):
+        with pytest.raises(ValueError, match=f"--against {wrong}: write METHOD:OTHER, two of .*: byol, simclr"):
+            plan_methods(replace(config, against=(wrong,)))
+
+
+def measured(plan: CellSpecification, seed: int, right: list[float]) -> Cell:
+    return Cell(
+        specification=plan,
+        seed=seed,
+        flops_per_step=1.0,
+        steps=1,
+        labels=0,
+        failure=None,
+        cpu_seconds=1.0,
+        peak_bytes=1,
+        evaluated=knn_figures(plan.name, right=right),
+    )

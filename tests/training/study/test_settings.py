@@ -6,7 +6,7 @@ import pytest
 
 from tests.training.evaluation.tiny_runs import make_image_pack
 from training.config import OptimiserName
-from training.run_config import LabelConfig
+from training.run_config import ImageRunConfig, LabelConfig
 from training.study.augmentations import plan_augmentations
 from training.study.config import AugmentationStudyConfig, MethodStudyConfig, SettingsStudyConfig
 from training.study.methods import plan_methods
@@ -57,6 +57,8 @@ def test_each_method_takes_what_it_has(folder: Path) -> None:
     byol, simclr, supervised = plan_methods(config)
     assert byol.run.settings["ema_decay"] == 0.5
     assert "ema_decay" not in simclr.run.settings
+    assert isinstance(simclr.run, ImageRunConfig)
+    assert isinstance(supervised.run, ImageRunConfig)
     assert (simclr.run.labels, supervised.run.labels) == (LabelConfig(), labels)
 
 

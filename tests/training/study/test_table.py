@@ -1,35 +1,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from models.config import ImageEncoderConfig
+from tests.training.study.figures import knn_figures
 from training.corpora.splits import Split
-from training.evaluation.evaluated import Evaluated
-from training.evaluation.measurement import Measurement, PerQuery
-from training.evaluation.results import Result
 from training.run_config import ImageRunConfig
 from training.study.cell import CellSpecification
 from training.study.picture import draw_study
 from training.study.runner import Cell
 from training.study.table import markdown_lines, study_lines
-
-
-def figures(name: str, *, right: list[float]) -> Evaluated:
-    values: dict[str, Any] = {"subject_fingerprint": name, "data": "d", "data_fingerprint": "f", "split": "validation"}
-    settings: dict[str, Any] = {"k": 20, "vote": "weighted, T 0.07"}
-    row = Result(
-        subject=name, task="knn", metric="accuracy", layer="embedding", parameters=settings, n_gallery=9,
-        n_query=len(right), value=float(np.mean(right)), **values,
-    )  # fmt: skip
-    measurement = Measurement(
-        task="knn", metric="accuracy", outcome=PerQuery(np.array(right)), parameters=settings, n_gallery=9, n_query=4
-    )
-    return Evaluated([row], [measurement])
 
 
 def cell(name: str, *, seed: int, right: list[float] | None, labels: int = 0, failure: str | None = None) -> Cell:
@@ -44,7 +27,7 @@ def cell(name: str, *, seed: int, right: list[float] | None, labels: int = 0, fa
         failure=failure,
         cpu_seconds=25.6 / (seed + 1),
         peak_bytes=1_500_000_000 + seed,
-        evaluated=None if right is None else figures(name, right=right),
+        evaluated=None if right is None else knn_figures(name, right=right),
     )
 
 
@@ -54,7 +37,7 @@ CELLS = [
     cell("taught", seed=0, right=[1, 1, 1, 1], labels=30),
     cell("fallen", seed=0, right=None, failure="collapsed at step 40"),
 ]
-FLOORS = [figures("raw-pixels", right=[0, 0, 1, 0])]
+FLOORS = [knn_figures("raw-pixels", right=[0, 0, 1, 0])]
 
 
 def test_seeds_are_averaged_and_the_best_comes_first_with_labels_apart() -> None:
@@ -64,7 +47,7 @@ def test_seeds_are_averaged_and_the_best_comes_first_with_labels_apart() -> None
     good = lines[0]
     assert good.values == {"k-NN": pytest.approx((0.75 + 0.5) / 2)}
     assert good.spread == {"k-NN": pytest.approx(0.25 / 2**0.5)}
-    assert (good.seeds, good.labels, good.images_per_cpu_s) == (2, 0, 150)
+    assert (good.seeds, good.labels, good.items_per_cpu_s) == (2, 0, 150)
     assert good.peak_gb == pytest.approx(1.5)
     assert lines[3].labels == 30
     assert lines[1].is_floor
@@ -73,7 +56,7 @@ def test_seeds_are_averaged_and_the_best_comes_first_with_labels_apart() -> None
 def test_markdown_shows_labels_spread_costs_and_what_stopped() -> None:
     text = markdown_lines(study_lines(CELLS, FLOORS)).splitlines()
 
-    assert text[0] == "| method | labels | seeds | k-NN | steps | GFLOP a step | images/CPU-s | peak GB |"
+    assert text[0] == "| method | labels | seeds | k-NN | steps | GFLOP a step | items/CPU-s | peak GB |"
     assert text[2].startswith("| good | none | 2 | 0.625 ± 0.177 |")
     assert text[3] == "| raw-pixels (floor) | none |  | 0.250 |  |  |  |  |"
     assert text[4].startswith("| fallen (stopped: collapsed at step 40) | none |")
