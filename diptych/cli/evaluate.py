@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -60,7 +60,9 @@ class Evaluate:
     sheet: Path | None = None
     """PNG to draw: images of the split with the first subject's nearest neighbours among them."""
     map: Path | None = None
-    """PNG to draw: the first subject's vectors of the split on two principal axes."""
+    """PNG to draw: the first subject's vectors of the split on a map."""
+    map_by: Literal["pca", "umap"] = "pca"
+    """How the map is made: on two principal axes, or by UMAP, which keeps neighbours together and is an extra."""
     originals: bool = False
     """Show encoders the original images even where the packed pixels have their size."""
     seed: int = 0
@@ -109,6 +111,7 @@ class Evaluate:
 
     def _compare_vectors(self, data: EvaluationData, subjects: Sequence[Subject]) -> list[Result]:
         """Draws what was asked for, and returns rows of likeness."""
+        from training.evaluation.pictures import Projection
         from training.evaluation.side_by_side import EmbeddedSplit
         from training.evaluation.subjects import ImageSubject
         from training.evaluation.suite import describe_results
@@ -125,7 +128,7 @@ class Evaluate:
         if self.sheet is not None:
             first.draw_sheet(self.sheet, seed=self.seed)
         if self.map is not None:
-            first.draw_map(self.map, names=tuple(getattr(images, "label_names", ())))
+            first.draw_map(self.map, names=tuple(getattr(images, "label_names", ())), by=Projection(self.map_by))
         likeness = [first.likeness(other) for other in others]
         return describe_results(
             likeness, encoders[0].info, self._config(), data_name=data.name, data_fingerprint=data.fingerprint

@@ -1,8 +1,9 @@
-"""Vectors as pictures: images with their nearest neighbours, and all of them on two principal axes."""
+"""Vectors as pictures: images with their nearest neighbours, and all of them on a map."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,19 @@ from sklearn.decomposition import PCA  # type: ignore[import-untyped]  # ships n
 
 from training.publish import publish_file
 
-__all__ = ["draw_map", "draw_sheet", "project"]
+__all__ = ["Projection", "draw_map", "draw_sheet", "project"]
 
 _NEIGHBOURS = 8
 _NAMED_CLASSES = 20
+
+
+class Projection(StrEnum):
+    """How many dimensions become two."""
+
+    PCA = "pca"
+    """The two principal axes: distances are true, but only those along them are seen."""
+    UMAP = "umap"
+    """Neighbours stay neighbours (McInnes et al. 2018, arXiv:1802.03426); distances between groups mean nothing."""
 
 
 def draw_sheet(
@@ -57,8 +67,9 @@ def draw_map(
     title: str,
     labels: NDArray[np.int64] | None = None,
     names: Sequence[str] = (),
+    by: Projection = Projection.PCA,
 ) -> None:
-    """Draws vectors on their two principal axes, in the colours of their classes where they have any.
+    """Draws vectors on a map, in the colours of their classes where they have any.
 
     Args:
         vectors: `[n, d]`, n and d at least 2.
@@ -66,8 +77,12 @@ def draw_map(
         title: What stands above.
         labels: `[n]`, -1 where there is none.
         names: Of the classes.
+        by: How they are projected.
+
+    Raises:
+        ValueError: UMAP is asked for and not installed.
     """
-    places, shares = project(vectors)
+    places, axis_names = project(vectors, by)
     figure = Figure(figsize=(8, 6.5))
     axes = figure.add_subplot()
     colours: NDArray[np.int64] = np.full(len(vectors), -1) if labels is None else labels
@@ -79,26 +94,46 @@ def draw_map(
     if names:
         axes.legend(fontsize="x-small", markerscale=2, loc="center left", bbox_to_anchor=(1.0, 0.5))
         figure.subplots_adjust(right=0.78)
-    axes.set_xlabel(f"first axis, {shares[0]:.0%} of the variance")
-    axes.set_ylabel(f"second axis, {shares[1]:.0%}")
+    axes.set_xlabel(axis_names[0])
+    axes.set_ylabel(axis_names[1])
     axes.set_title(title)
     axes.grid(alpha=0.3)
     _publish(figure, path)
 
 
-def project(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], tuple[float, float]]:
-    """Projects vectors onto their two principal axes.
+def project(
+    vectors: NDArray[np.float32], by: Projection = Projection.PCA
+) -> tuple[NDArray[np.float64], tuple[str, str]]:
+    """Projects vectors onto a plane.
 
     Args:
-        vectors: `[n, d]`, n and d at least 2.
+        vectors: `[n, d]`, n and d at least 2; for UMAP n at least 4.
+        by: How.
 
     Returns:
-        `[n, 2]`, and the share of the variance along each axis.
+        `[n, 2]`, equal for equal vectors, and what the axes are called.
+
+    Raises:
+        ValueError: UMAP is asked for and not installed.
     """
+    return _umap(vectors) if by is Projection.UMAP else _principal_axes(vectors)
+
+
+def _principal_axes(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], tuple[str, str]]:
     fitted = PCA(n_components=2, svd_solver="covariance_eigh")
     places: NDArray[np.float64] = fitted.fit_transform(vectors.astype(np.float64))
     first, second = (float(share) for share in fitted.explained_variance_ratio_)
-    return places, (first, second)
+    return places, (f"first axis, {first:.0%} of the variance", f"second axis, {second:.0%}")
+
+
+def _umap(vectors: NDArray[np.float32]) -> tuple[NDArray[np.float64], tuple[str, str]]:
+    try:
+        from umap import UMAP
+    except ImportError as error:
+        raise ValueError("--map-by umap needs an extra: pip install 'diptych[umap]'; pca needs none") from error
+    # One thread and a seed: the same vectors give the same map. Few vectors have fewer neighbours.
+    fitted = UMAP(n_neighbors=min(15, len(vectors) - 1), metric="cosine", random_state=0, n_jobs=1)
+    return np.asarray(fitted.fit_transform(vectors), dtype=np.float64), ("UMAP 1", "UMAP 2")
 
 
 def _publish(figure: Figure, path: Path) -> None:

@@ -13,7 +13,7 @@ from training.corpora.splits import Split
 from training.evaluation.cka import linear_cka
 from training.evaluation.data import ImageData
 from training.evaluation.measurement import Measurement
-from training.evaluation.pictures import draw_map, draw_sheet
+from training.evaluation.pictures import Projection, draw_map, draw_sheet
 from training.evaluation.subjects import Advance, ImageSubject
 
 __all__ = ["EmbeddedSplit"]
@@ -76,12 +76,13 @@ class EmbeddedSplit:
         images = self.data.read(self.indices)
         draw_sheet(images, self.vectors, path, title=f"{self.name}: nearest in the split", seed=seed)
 
-    def draw_map(self, path: Path, *, names: tuple[str, ...] = ()) -> None:
-        """Draws the split on two principal axes.
+    def draw_map(self, path: Path, *, names: tuple[str, ...] = (), by: Projection = Projection.PCA) -> None:
+        """Draws the split on a map.
 
         Args:
             path: The PNG.
             names: Of the classes.
+            by: How vectors are projected.
         """
         labels = None if self.data.labels is None else self.data.labels[self.indices]
-        draw_map(self.vectors, path, title=self.name, labels=labels, names=names)
+        draw_map(self.vectors, path, title=self.name, labels=labels, names=names, by=by)

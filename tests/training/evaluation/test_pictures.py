@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from training.evaluation.pictures import draw_map, draw_sheet, project
+from training.evaluation.pictures import Projection, draw_map, draw_sheet, project
 
 RNG = np.random.default_rng(0)
 
@@ -14,12 +16,35 @@ RNG = np.random.default_rng(0)
 def test_two_axes_hold_what_varies_most() -> None:
     rows = (RNG.standard_normal((500, 5)) * [4, 2, 0.1, 0.1, 0.1] + 7).astype(np.float32)
 
-    places, shares = project(rows)
+    places, axes = project(rows)
 
     assert np.abs(np.corrcoef(places[:, 0], rows[:, 0])[0, 1]) > 0.99
     assert np.abs(np.corrcoef(places[:, 1], rows[:, 1])[0, 1]) > 0.99
-    assert shares[0] == pytest.approx(16 / 20, abs=0.05)
-    assert shares[1] == pytest.approx(4 / 20, abs=0.05)
+    shares = [int(re.findall(r"(\d+)%", axis)[0]) for axis in axes]
+    assert shares == [pytest.approx(80, abs=5), pytest.approx(20, abs=5)]
+
+
+@pytest.mark.slow  # compiles for half a minute
+@pytest.mark.filterwarnings("ignore::Warning:umap", "ignore::Warning:numba", "ignore:n_jobs:UserWarning")
+def test_umap_keeps_groups_apart_and_is_drawn(tmp_path: Path) -> None:
+    groups = np.arange(90) % 3
+    rows = (np.eye(3)[groups] * 6 + RNG.standard_normal((90, 3))).astype(np.float32)
+
+    places, axes = project(rows, Projection.UMAP)
+
+    assert axes == ("UMAP 1", "UMAP 2")
+    np.testing.assert_array_equal(places, project(rows, Projection.UMAP)[0])
+    near = np.argsort(((places[:, None] - places[None]) ** 2).sum(axis=2), axis=1)[:, 1:6]
+    assert (groups[near] == groups[:, None]).mean() > 0.95
+    draw_map(rows, tmp_path / "umap.png", title="t", labels=groups, names=("a", "b", "c"), by=Projection.UMAP)
+    with Image.open(tmp_path / "umap.png") as picture:
+        assert picture.size[0] > 400
+
+
+def test_umap_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(ValueError, match=r"--map-by umap needs an extra: pip install 'diptych\[umap\]'"):
+        project(np.zeros((4, 2), np.float32), Projection.UMAP)
 
 
 def test_a_sheet_shows_each_query_beside_its_nearest(tmp_path: Path) -> None:
