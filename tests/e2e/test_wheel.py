@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import signal
-import subprocess
-import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.command_server import command_server
 from tests.e2e.environments import ROOT, build_wheel, make_environment, run
 
 pytestmark = pytest.mark.slow
@@ -60,34 +57,11 @@ def test_serving_serves(wheel: Path, users_folder: Path, tmp_path: Path) -> None
     (users_folder / "bundles").mkdir()
     missing = run(programs / "python", "-I", "-c", "import torch", cwd=users_folder, check=False)
     assert missing.returncode != 0
-    log = users_folder / "server.log"
-    with log.open("w") as lines:
-        server = subprocess.Popen(
-            [programs / "diptych", "serve", "--bundles", "bundles", "--data", "data", "--port", "0"],
-            cwd=users_folder,
-            stderr=lines,
-        )
-    try:
-        address = wait_for_address(log, server)
+    with command_server([programs / "diptych"], folder=users_folder) as address:
         create = ("collections", "create", "notes", "--dimension", "4", "--server", address)
         run(programs / "diptych", *create, cwd=users_folder)
         listed = run(programs / "diptych", "collections", "list", "--server", address, cwd=users_folder)
         assert "notes" in listed.stdout
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(30) == 0
-    finally:
-        server.kill()
-        server.wait()
-
-
-def wait_for_address(log: Path, server: subprocess.Popen[bytes]) -> str:
-    for _ in range(600):
-        found = re.search(r"listening on ([^\s,]+)", log.read_text())
-        if found:
-            return found.group(1)
-        assert server.poll() is None, log.read_text()
-        time.sleep(0.1)
-    raise AssertionError(f"the server did not say where it listens within 60 s\n{log.read_text()}")
 
 
 def test_training_trains_exports_and_embeds(wheel: Path, users_folder: Path, tmp_path: Path) -> None:
