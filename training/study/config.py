@@ -34,7 +34,8 @@ class StudyConfig:
     set: tuple[str, ...] = ()
     """Settings by NAME=VALUE, such as smallest-crop=0.35, in place of the recipes'; each method takes those it has."""
     labels: LabelConfig = field(default_factory=LabelConfig)
-    """What methods that use labels are shown; these are ranked apart."""
+    """What methods that use labels are shown; these are ranked apart. A method study shows those that learn from labels
+    alone all of them as well: the ceiling."""
     split: Split = Split.VALIDATION
     """Part of the data that is measured; choose on validation, and publish test once."""
     beside: tuple[str, ...] = ()

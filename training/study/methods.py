@@ -10,6 +10,7 @@ from training.evaluation.bootstrap import BootstrapConfig
 from training.evaluation.evaluated import Evaluated, average_runs, describe_differences
 from training.evaluation.results import Result
 from training.methods.table import MethodEntry, all_methods
+from training.run_config import LabelConfig
 from training.study.cell import CellSpecification
 from training.study.config import MethodStudyConfig
 from training.study.runner import Cell
@@ -34,7 +35,7 @@ def plan_methods(config: MethodStudyConfig) -> list[CellSpecification]:
     entries = _chosen(config)
     require_known_settings(config, entries)
     _pairs(config, [entry.name for entry in entries])
-    return [specify_cell(config, entry, name=entry.name, seed=seed) for seed in config.seeds for entry in entries]
+    return [cell for seed in config.seeds for entry in entries for cell in _cells(config, entry, seed)]
 
 
 def compare_methods(config: MethodStudyConfig, cells: Sequence[Cell]) -> list[Result]:
@@ -55,6 +56,15 @@ def compare_methods(config: MethodStudyConfig, cells: Sequence[Cell]) -> list[Re
         if left is not None and right is not None:
             found += describe_differences(left, right, BootstrapConfig())
     return found
+
+
+def _cells(config: MethodStudyConfig, entry: MethodEntry, seed: int) -> list[CellSpecification]:
+    """Returns a method's cell; with few labels that of one that learns from labels alone is beside the ceiling."""
+    needs = entry.load().needs
+    if not needs.every_label or config.labels == LabelConfig():
+        return [specify_cell(config, entry, name=entry.name, seed=seed, labels=config.labels)]
+    few = specify_cell(config, entry, name=f"{entry.name}-few-labels", seed=seed, labels=config.labels)
+    return [few, specify_cell(config, entry, name=entry.name, seed=seed)]
 
 
 def _mean(cells: Sequence[Cell], name: str) -> Evaluated | None:

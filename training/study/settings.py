@@ -36,11 +36,12 @@ def plan_settings(config: SettingsStudyConfig) -> list[CellSpecification]:
     if not axes:
         raise ValueError("--grid needs at least one NAME=VALUE,VALUE, such as learning-rate=1e-3,2e-3")
     require_known_settings(config, [entry])
-    return [
-        specify_cell(config, entry, name=",".join(words), seed=seed, **_tried(recipe, parse_settings(words)))
-        for seed in config.seeds
-        for words in product(*axes)
-    ]
+    found = []
+    for seed in config.seeds:
+        for words in product(*axes):
+            tried = _tried(recipe, parse_settings(words))
+            found.append(specify_cell(config, entry, name=",".join(words), seed=seed, labels=config.labels, **tried))
+    return found
 
 
 def _axis(word: str) -> list[str]:

@@ -49,6 +49,7 @@ def specify_cell(
     seed: int,
     settings: Mapping[str, Any] | None = None,
     recipe: Recipe | None = None,
+    labels: LabelConfig | None = None,
 ) -> CellSpecification:
     """Says what a cell of a study does.
 
@@ -59,6 +60,7 @@ def specify_cell(
         seed: Of the training.
         settings: What this cell has in place of the recipe's and of the study's settings.
         recipe: In place of the study's.
+        labels: What it is shown, where it uses labels; all of them where not given.
 
     Returns:
         The specification.
@@ -72,8 +74,11 @@ def specify_cell(
     complete = {**recipe.settings, **told, **(settings or {})}
     out = config.out.absolute() / "runs" / f"{name}-{seed}"
     fit = FitConfig(optimiser=recipe.optimiser, loop=LoopConfig(seed=seed))
-    specify = _image_run if entry.modality == "image" else _text_run
-    run = specify(config, entry, recipe, settings=complete, out=out, fit=fit)
+    run: ImageRunConfig | TextRunConfig
+    if entry.modality == "image":
+        run = _image_run(config, entry, recipe, settings=complete, out=out, fit=fit, labels=labels or LabelConfig())
+    else:
+        run = _text_run(config, entry, recipe, settings=complete, out=out, fit=fit)
     return CellSpecification(name=name, run=run, budget=config.budget, split=config.split, threads=config.threads)
 
 
@@ -99,7 +104,14 @@ def _offered(entry: MethodEntry) -> set[str]:
 
 
 def _image_run(
-    config: StudyConfig, entry: MethodEntry, recipe: Recipe, *, settings: Mapping[str, Any], out: Path, fit: FitConfig
+    config: StudyConfig,
+    entry: MethodEntry,
+    recipe: Recipe,
+    *,
+    settings: Mapping[str, Any],
+    out: Path,
+    fit: FitConfig,
+    labels: LabelConfig,
 ) -> ImageRunConfig:
     pack = ImagePack.open(config.data)
     run = ImageRunConfig(
@@ -110,7 +122,7 @@ def _image_run(
         encoder=ImageEncoderConfig(architecture=config.architecture, image_size_px=pack.size_px),
         init=None if config.init is None else config.init.absolute(),
         batch_size=recipe.batch_size,
-        labels=config.labels if entry.load().needs.labels else LabelConfig(),
+        labels=labels if entry.load().needs.labels else LabelConfig(),
         fit=fit,
     )
     # Of few images at most a third, so that a bank has room beside a batch.

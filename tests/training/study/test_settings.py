@@ -54,12 +54,14 @@ def test_each_method_takes_what_it_has(folder: Path) -> None:
         data=folder / "pack", out=folder / "out", methods=("byol", "simclr", "supervised"), labels=labels,
         set=("ema-decay=0.5",),
     )  # fmt: skip
-    byol, simclr, supervised = plan_methods(config)
+    byol, simclr, supervised, ceiling = plan_methods(config)
     assert byol.run.settings["ema_decay"] == 0.5
     assert "ema_decay" not in simclr.run.settings
     assert isinstance(simclr.run, ImageRunConfig)
     assert isinstance(supervised.run, ImageRunConfig)
-    assert (simclr.run.labels, supervised.run.labels) == (LabelConfig(), labels)
+    assert isinstance(ceiling.run, ImageRunConfig)
+    assert (simclr.run.labels, supervised.run.labels, ceiling.run.labels) == (LabelConfig(), labels, LabelConfig())
+    assert (supervised.name, ceiling.name) == ("supervised-few-labels", "supervised")
 
 
 @pytest.mark.parametrize("grid", [(), ("learning-rate",), ("learning-rate=0.1,,0.2",), ("=1",)])

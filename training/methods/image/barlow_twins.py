@@ -58,12 +58,12 @@ class BarlowTwinsConfig(ViewConfig):
 
 # A small head, which is quick on a CPU too: solo-learn has 2048 for CIFAR-10, and the paper's 8192 is ImageNet's. Crops
 # as gentle as MoCo's. AdamW has no use for the slow biases that LARS wants.
-_SMALL_IMAGES = {"projection_width": 1024, "hidden_width": 1024, "bias_lr_scale": 1.0, "smallest_crop": 0.2}
+_SMALL_IMAGES = {"projection_width": 1024, "hidden_width": 1024, "bias_lr_scale": 1.0, "augmentation": "strong"}
 
 RECIPES: Recipes = {
-    RecipeName.SCRATCH: Recipe(optimiser=adamw(1e-3), settings=_SMALL_IMAGES),
+    RecipeName.SCRATCH: Recipe(batch_size=64, optimiser=adamw(1e-3), settings=_SMALL_IMAGES),
     # An adaptation: the paper trains from scratch alone.
-    RecipeName.ADAPT: Recipe(optimiser=adamw(1e-4), settings=_SMALL_IMAGES),
+    RecipeName.ADAPT: Recipe(batch_size=64, optimiser=adamw(1e-4), settings=_SMALL_IMAGES),
     # The authors' rate, 0.2 a 256 images, without their batch of 2048.
     RecipeName.PAPER: Recipe(optimiser=lars(0.2, 1e-6)),
 }

@@ -66,8 +66,8 @@ class MoCoConfig(ViewConfig):
 _SMALL_IMAGES = {"queue_size": None, "temperature": 0.1, "ema_decay": 0.99}
 
 RECIPES: Recipes = {
-    RecipeName.SCRATCH: Recipe(optimiser=adamw(2e-3), settings=_SMALL_IMAGES),
-    RecipeName.ADAPT: Recipe(optimiser=adamw(2e-4), settings=_SMALL_IMAGES),
+    RecipeName.SCRATCH: Recipe(batch_size=64, optimiser=adamw(1e-3), settings=_SMALL_IMAGES),
+    RecipeName.ADAPT: Recipe(batch_size=64, optimiser=adamw(1e-4), settings=_SMALL_IMAGES),
     # v2's on ImageNet; a queue of 65,536 is more than most other data sets hold.
     RecipeName.PAPER: Recipe(optimiser=sgd(0.03, 1e-4), settings={"queue_size": None}),
 }

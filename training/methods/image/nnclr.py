@@ -59,11 +59,11 @@ class NNCLRConfig(ViewConfig):
 
 
 # Heads that small encoders can fill, crops as gentle as MoCo's, and a queue that the data set can.
-_SMALL_IMAGES = {"queue_size": None, "hidden_width": 512, "predictor_width": 1024, "smallest_crop": 0.2}
+_SMALL_IMAGES = {"queue_size": None, "hidden_width": 512, "predictor_width": 1024, "augmentation": "strong"}
 
 RECIPES: Recipes = {
-    RecipeName.SCRATCH: Recipe(optimiser=adamw(2e-3), settings=_SMALL_IMAGES),
-    RecipeName.ADAPT: Recipe(optimiser=adamw(2e-4), settings=_SMALL_IMAGES),
+    RecipeName.SCRATCH: Recipe(batch_size=64, optimiser=adamw(1e-3), settings=_SMALL_IMAGES),
+    RecipeName.ADAPT: Recipe(batch_size=64, optimiser=adamw(1e-4), settings=_SMALL_IMAGES),
     # The authors' rate, 0.3 a 256 images, without their batch of 4096.
     RecipeName.PAPER: Recipe(optimiser=lars(0.3, 1e-6), settings={"queue_size": None}),
 }

@@ -57,9 +57,9 @@ _TWO_VIEWS = {
 _ONE_MACHINE = {"prototype_count": 3000, "queue_size": 3840, "small_size_px": None}
 
 RECIPES: Recipes = {
-    RecipeName.SCRATCH: Recipe(optimiser=adamw(2e-3), settings=_TWO_VIEWS),
+    RecipeName.SCRATCH: Recipe(batch_size=64, optimiser=adamw(1e-3), settings=_TWO_VIEWS),
     # An adaptation: the papers train from scratch alone.
-    RecipeName.ADAPT: Recipe(optimiser=adamw(2e-4), settings=_TWO_VIEWS),
+    RecipeName.ADAPT: Recipe(batch_size=64, optimiser=adamw(1e-4), settings=_TWO_VIEWS),
     # The authors' rate, 0.3 a 256 images, and their share of warm-up.
     RecipeName.PAPER: Recipe(optimiser=lars(0.3, 1e-5, warmup=0.044), settings=_ONE_MACHINE),
 }

@@ -46,8 +46,8 @@ class SimSiamConfig(ViewConfig):
 _SMALL_HEADS = {"projection_width": 512, "projector_layers": 2}
 
 RECIPES: Recipes = {
-    # Appendix D's weight decay for CIFAR-10; lightly's rate for it, 0.06 a 128 images.
-    RecipeName.SCRATCH: Recipe(batch_size=64, optimiser=sgd(0.03, 5e-4), settings=_SMALL_HEADS),
+    # Appendix D's weight decay for CIFAR-10; lightly's rate for it is 0.06 a 128 images.
+    RecipeName.SCRATCH: Recipe(batch_size=32, optimiser=sgd(0.03, 5e-4), settings=_SMALL_HEADS),
     # An adaptation: the paper trains from scratch alone.
     RecipeName.ADAPT: Recipe(batch_size=64, optimiser=sgd(0.003, 1e-4), settings=_SMALL_HEADS),
     # "A learning rate of lr x BatchSize / 256 (...), with a base lr = 0.05"; no warm-up below batches of 1,024.

@@ -94,9 +94,9 @@ _TWO_VIEWS = {
 }
 
 RECIPES: Recipes = {
-    RecipeName.SCRATCH: Recipe(optimiser=adamw(2e-3), settings=_TWO_VIEWS),
+    RecipeName.SCRATCH: Recipe(batch_size=64, optimiser=adamw(1e-3), settings=_TWO_VIEWS),
     # An adaptation: the paper trains from scratch alone.
-    RecipeName.ADAPT: Recipe(optimiser=adamw(2e-4), settings=_TWO_VIEWS),
+    RecipeName.ADAPT: Recipe(batch_size=64, optimiser=adamw(1e-4), settings=_TWO_VIEWS),
     # The authors' run with batches of 256: 0.6 without warm-up, and a queue for the 3000 prototypes.
     RecipeName.PAPER: Recipe(optimiser=lars(0.6, 1e-6, warmup=0.0), settings={"queue_size": 3840}),
 }
