@@ -53,6 +53,10 @@ class Evaluate:
     """Sentences in a pool of next-sentence candidates."""
     bank_items: int | None = None
     """Most training images that k-NN and the probe use; all where not given."""
+    labels_per_class: tuple[int, ...] = (1, 10)
+    """Labels of every class that few-label probes are shown; classes that have fewer are not asked."""
+    label_fractions: tuple[float, ...] = ()
+    """Shares of every class's labels that further few-label probes are shown, such as 0.01 and 0.1."""
     layer: str | None = None
     """Measure an inner layer of the image encoders, such as stage.1; an unknown name lists those there are."""
     cka: bool = False
@@ -144,7 +148,13 @@ class Evaluate:
             split=self._split,
             tasks=("geometry",) if self.select and self.tasks is None else self.tasks,
             text=TextTaskConfig(pool_size=self.pool_size),
-            image=ImageTaskConfig(bank_items=self.bank_items, originals=self.originals, seed=self.seed),
+            image=ImageTaskConfig(
+                labels_per_class=self.labels_per_class,
+                label_fractions=self.label_fractions,
+                bank_items=self.bank_items,
+                originals=self.originals,
+                seed=self.seed,
+            ),
             bootstrap=BootstrapConfig(seed=self.seed),
         )
 

@@ -1,6 +1,8 @@
-"""A linear probe on a handful of labels of every class, over several draws of them."""
+"""A linear probe on a few labels of every class, over several draws of them."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +22,7 @@ def few_label_hits(
     bank: tuple[NDArray[np.float32], NDArray[np.int64]],
     queries: tuple[NDArray[np.float32], NDArray[np.int64]],
     *,
-    labels_per_class: int,
+    shown: LabelConfig,
     draws: int,
     probe: LinearProbe,
 ) -> NDArray[np.float64]:
@@ -32,7 +34,7 @@ def few_label_hits(
     Args:
         bank: Vectors `[n, d]` and labels `[n]` of the training items, all labelled.
         queries: Vectors `[m, d]` and labels `[m]`.
-        labels_per_class: Labels drawn of every class.
+        shown: How many labels are drawn, of every class or as a share of each; its seed is not used.
         draws: How often.
         probe: How probes are fitted; where labels are fewer than 50 the penalty is 0.1 rather than chosen.
 
@@ -45,8 +47,8 @@ def few_label_hits(
     vectors, labels = bank
     hits = []
     for draw in range(draws):
-        shown = withhold_labels(labels, LabelConfig(labels_per_class=labels_per_class, label_seed=draw)) >= 0
-        settings = probe if shown.sum() >= _TOO_FEW_TO_CHOOSE else _FIXED
-        result = fit_linear_probe(vectors[shown], labels[shown], queries[0], settings)
+        drawn = withhold_labels(labels, replace(shown, label_seed=draw)) >= 0
+        settings = probe if drawn.sum() >= _TOO_FEW_TO_CHOOSE else _FIXED
+        result = fit_linear_probe(vectors[drawn], labels[drawn], queries[0], settings)
         hits.append(result.predictions == queries[1])
     return np.stack(hits).astype(np.float64)

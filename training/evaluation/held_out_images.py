@@ -27,6 +27,8 @@ class ImageTaskConfig:
     """How the linear probe is fitted."""
     labels_per_class: tuple[int, ...] = (1, 10)
     """Labels of every class that the few-label probes are shown."""
+    label_fractions: tuple[float, ...] = ()
+    """Shares of every class's labels that further few-label probes are shown, each in (0, 1], such as 0.01 and 0.1."""
     label_draws: int = 3
     """Draws of those labels."""
     bank_items: int | None = None

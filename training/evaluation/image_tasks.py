@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from training.corpora.withheld_labels import withhold_labels
 from training.evaluation.alignment_uniformity import alignment_distances
 from training.evaluation.crops import make_crop
 from training.evaluation.few_labels import few_label_hits
@@ -21,6 +22,7 @@ from training.evaluation.rank_measurements import CUTOFFS
 from training.evaluation.results import Parameter
 from training.evaluation.retrieval import rank_retrieval
 from training.evaluation.vendors import VendorDrawings, find_vendor_drawings
+from training.run_config import LabelConfig
 
 __all__ = ["IMAGE_TASKS", "ImageTask"]
 
@@ -82,14 +84,14 @@ def measure_linear_probe(images: HeldOutImages, config: ImageTaskConfig) -> list
 
 
 def measure_few_labels(images: HeldOutImages, config: ImageTaskConfig) -> list[Measurement]:
-    """Fits linear classifiers on a handful of labels of every class, over several draws.
+    """Fits linear classifiers on a few labels of every class, over several draws.
 
     Args:
         images: Held-out and training images with labels.
-        config: `labels_per_class`, `label_draws` and `probe`.
+        config: `labels_per_class`, `label_fractions`, `label_draws` and `probe`.
 
     Returns:
-        For each number of labels the mean accuracy over the draws, and its standard deviation between them.
+        For each number and share of labels the mean accuracy over the draws, and its standard deviation between them.
 
     Raises:
         TaskUnavailableError: One side has no labels, or no class has as many as the smallest number.
@@ -97,22 +99,27 @@ def measure_few_labels(images: HeldOutImages, config: ImageTaskConfig) -> list[M
     queries, bank, labels = _labelled(images, "few-label")
     bank_labels, right_labels = labels[images.bank_indices[bank]], labels[images.indices[queries]]
     found: list[Measurement] = []
-    for count in config.labels_per_class:
+    counts = [LabelConfig(labels_per_class=count) for count in config.labels_per_class]
+    for shown in [*counts, *(LabelConfig(label_fraction=share) for share in config.label_fractions)]:
         try:
             hits = few_label_hits(
                 (images.bank_vectors[bank], bank_labels),
                 (images.vectors[queries], right_labels),
-                labels_per_class=count,
+                shown=shown,
                 draws=config.label_draws,
                 probe=config.probe,
             )
         except ValueError as error:
             if not found:
                 raise TaskUnavailableError(f"few-label: {error}") from error
-            break
-        shown = count * len(np.unique(bank_labels))
-        settings: dict[str, Parameter] = {"labels per class": count, "draws": config.label_draws}
-        found.append(replace(_accuracy("few-label", hits[0] > 0, settings, shown), outcome=PerQuery(hits.mean(axis=0))))
+            continue
+        count = int((withhold_labels(bank_labels, shown) >= 0).sum())
+        budget = "label share" if shown.labels_per_class is None else "labels per class"
+        settings: dict[str, Parameter] = {
+            budget: shown.labels_per_class or shown.label_fraction,
+            "draws": config.label_draws,
+        }
+        found.append(replace(_accuracy("few-label", hits[0] > 0, settings, count), outcome=PerQuery(hits.mean(axis=0))))
         between = float(hits.mean(axis=1).std(ddof=1)) if len(hits) > 1 else 0.0
         found.append(replace(found[-1], metric="accuracy std over draws", outcome=between))
     return found

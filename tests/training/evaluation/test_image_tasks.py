@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,17 @@ def run(task: str, data: MemoryImages, config: ImageTaskConfig = CONFIG) -> dict
     return {
         f"{item.metric} {' '.join(str(value) for value in item.parameters.values())}".strip(): item for item in found
     }
+
+
+def test_few_labels_are_numbers_and_shares_of_every_class() -> None:
+    config = replace(CONFIG, labels_per_class=(1, 5000, 2), label_fractions=(0.5,), label_draws=2)
+    found = run("few-label", labelled(), config)
+    accuracies = {name: item for name, item in found.items() if name.startswith("accuracy ") and "std" not in name}
+    assert set(accuracies) == {"accuracy 1 2", "accuracy 2 2", "accuracy 0.5 2"}  # no class has 5,000
+    classes = accuracies["accuracy 1 2"].labels_used
+    assert accuracies["accuracy 2 2"].labels_used == 2 * classes
+    assert accuracies["accuracy 0.5 2"].labels_used == 20
+    assert accuracies["accuracy 0.5 2"].parameters["label share"] == 0.5
 
 
 def test_knn_gives_weighted_plain_and_nearest() -> None:
