@@ -37,10 +37,10 @@ from training.evaluation.threads import limit_threads
 from training.fit.fit_image import fit_image
 from training.fit.image_training import ImageTraining, build_image_training
 from training.fit.reporting import SilentReporter
-from training.fit.streams import Position, Streams
 from training.methods.base import ImageBatch, Progress
 from training.methods.table import find_method
 from training.run_config import ImageRunConfig
+from training.streams import Position, Streams
 
 BATCH = 256
 SIZE_PX = 32

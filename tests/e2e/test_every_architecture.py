@@ -20,7 +20,7 @@ from tests.training.evaluation.tiny_runs import make_text_pack
 from training.corpora.image_items import ImageItem
 from training.corpora.image_pack import write_image_pack
 from training.corpora.splits import SplitFractions
-from training.fit.run_folder import load_run
+from training.run_folder import load_run
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import torch
 
-from training.fit.streams import Position, Streams
+from training.streams import Position, Streams
 
 __all__ = ["Feed"]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from models.bundle.preprocessing import ImagePreprocessing
 from training.batches.shuffled import ShuffledItems
 from training.batches.support import SupportSampler
-from training.fit.streams import Position, Streams
 from training.methods.base import ImageBatch, Support, SupportSpec
+from training.streams import Position, Streams
 from training.views.batched import make_views
 from training.views.spec import ViewSpec
 

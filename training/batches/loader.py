@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from training.batches.feed import Feed
-from training.fit.streams import Position, Streams
+from training.streams import Position, Streams
 
 __all__ = ["LoadedStep", "StepLoader"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.fit.streams import Position, Streams
+from training.streams import Position, Streams
 
 __all__ = ["ShuffledItems"]
 

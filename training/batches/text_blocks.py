@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from training.batches.text_batches import move_batch, read_batch
 from training.batches.text_corpus import TextCorpus
-from training.fit.streams import Position, Streams
 from training.methods.base import TextBatch
+from training.streams import Position, Streams
 
 __all__ = ["TextFeed"]
 

@@ -23,8 +23,8 @@ from training.evaluation.layers import ImageLayer
 from training.evaluation.subjects import ImageSubject, Subject, SubjectInfo
 from training.evaluation.torch_subjects import TorchPixelEncoder, TorchTextSubject, TorchTowerSubject
 from training.export.directory_source import read_directory
-from training.fit.run_folder import load_run
 from training.methods.text.quick_thoughts import Similarity
+from training.run_folder import load_run
 
 __all__ = [
     "EncoderParts",

@@ -27,7 +27,7 @@ from training.corpora.text_pack import TextPack
 from training.export.image_files import write_image_files
 from training.export.source import ExportSource, ReferenceSample, library_versions
 from training.export.text_files import write_text_files
-from training.fit.run_folder import LoadedRun, load_run
+from training.run_folder import LoadedRun, load_run
 
 __all__ = ["is_run", "read_run"]
 

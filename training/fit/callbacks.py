@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from training.fit.alignment import batch_alignment
-from training.fit.checkpoints import CHECKPOINT_FILE
 from training.fit.collapse import CollapseError, DivergenceError, ProjectionMonitor
 from training.fit.evaluator import Evaluator
 from training.fit.interruption import InterruptWatch
@@ -21,6 +20,7 @@ from training.fit.metrics_log import MetricsLog
 from training.fit.module import MethodModule, ReadyStep
 from training.fit.rehearsal import describe_duration, step_duration_s
 from training.fit.reporting import Reporter
+from training.run_folder import CHECKPOINT_FILE
 
 __all__ = ["Measuring", "Saving", "Telling"]
 

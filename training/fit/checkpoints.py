@@ -5,16 +5,14 @@ from __future__ import annotations
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
 from training.publish import publish_file
 
-__all__ = ["CHECKPOINT_FILE", "AtomicCheckpointIO", "read_checkpoint"]
-
-CHECKPOINT_FILE: Final = "last.ckpt"
+__all__ = ["AtomicCheckpointIO", "read_checkpoint"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

@@ -25,10 +25,10 @@ from training.fit.lightning import build_trainer, compute_settings, quiet
 from training.fit.metrics_log import read_metrics
 from training.fit.module import MethodModule
 from training.fit.reporting import Reporter, SilentReporter
-from training.fit.run_folder import RunFolder
 from training.fit.schedule import check_schedule
 from training.methods.base import Method
 from training.publish import publish_file
+from training.run_folder import RunFolder
 
 __all__ = ["FitResult", "Sitting", "fit", "is_first_process", "train"]
 

@@ -22,9 +22,9 @@ from training.fit.image_training import ImageTraining, build_image_training
 from training.fit.knn_evaluator import NeighbourEvaluator
 from training.fit.method_settings import require_method
 from training.fit.reporting import Reporter, SilentReporter
-from training.fit.run_folder import RunFolder
 from training.publish import publish_text
 from training.run_config import ImageRunConfig
+from training.run_folder import RunFolder
 
 __all__ = ["fit_image"]
 

@@ -17,10 +17,10 @@ from training.fit.evaluator import Evaluator, NextSentenceEvaluator
 from training.fit.fit import FitResult, Sitting, is_first_process, train
 from training.fit.method_settings import require_method
 from training.fit.reporting import Reporter, SilentReporter
-from training.fit.run_folder import RunFolder
 from training.fit.text_training import TextTraining, build_text_training, find_tokenizer, split_sentences
 from training.publish import publish_text
 from training.run_config import TextRunConfig
+from training.run_folder import RunFolder
 
 __all__ = ["fit_text"]
 

@@ -10,9 +10,9 @@ from training.config import LoopConfig
 from training.fit.fit import FitResult, is_first_process
 from training.fit.method_settings import method_config
 from training.fit.reporting import Reporter
-from training.fit.run_folder import RunFolder
 from training.methods.table import find_method
 from training.run_config import ImageRunConfig
+from training.run_folder import RunFolder
 
 __all__ = ["fit_generations", "plan_generations"]
 

@@ -20,10 +20,10 @@ from training.corpora.image_pack import ImagePack
 from training.corpora.splits import Split
 from training.corpora.withheld_labels import withhold_labels
 from training.fit.method_settings import method_config, require_method
-from training.fit.streams import Streams
 from training.fit.teacher import predict_classes
 from training.methods.base import Method, MethodContext, Needs
 from training.run_config import ImageRunConfig, LabelConfig
+from training.streams import Streams
 
 __all__ = ["ImageTraining", "build_image_training", "count_training_images"]
 

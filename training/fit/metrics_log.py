@@ -6,13 +6,12 @@ import csv
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 from torch.utils.tensorboard import SummaryWriter
 
-__all__ = ["METRICS_FILE", "MetricsLog", "read_metrics"]
+from training.run_folder import METRICS_FILE
 
-METRICS_FILE: Final = "metrics.csv"
+__all__ = ["MetricsLog", "read_metrics"]
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:

@@ -17,8 +17,8 @@ from training.batches.loader import LoadedStep, StepLoader
 from training.config import FitConfig
 from training.fit.optimiser import build_optimiser, set_rate
 from training.fit.schedule import rate_factor
-from training.fit.streams import Position, Streams
 from training.methods.base import LossOutput, Method, Progress
+from training.streams import Position, Streams
 
 __all__ = ["MethodModule", "ReadyStep"]
 

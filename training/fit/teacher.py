@@ -13,7 +13,7 @@ from torch import nn
 from models.bundle.pixels import normalise_image
 from models.image.served import ServedImageEncoder
 from training.corpora.image_pack import ImagePack
-from training.fit.run_folder import LoadedRun, RunFolder, load_run
+from training.run_folder import LoadedRun, RunFolder, load_run
 
 __all__ = ["predict_classes"]
 

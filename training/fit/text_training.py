@@ -23,9 +23,9 @@ from training.batches.text_sentences import SentenceFeed
 from training.corpora.splits import Split
 from training.corpora.text_pack import TextPack
 from training.fit.method_settings import method_config, require_method
-from training.fit.streams import Streams
 from training.methods.base import Method, MethodContext
 from training.run_config import TextRunConfig
+from training.streams import Streams
 from training.tokenizer import train_tokenizer
 
 __all__ = ["TextTraining", "build_text_training", "find_tokenizer", "split_sentences"]

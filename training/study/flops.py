@@ -8,8 +8,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from training.batches.feed import Feed
-from training.fit.streams import Position, Streams
 from training.methods.base import Method, Progress
+from training.streams import Position, Streams
 
 __all__ = ["step_flops"]
 

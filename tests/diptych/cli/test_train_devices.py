@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from training.fit.metrics_log import read_metrics
-from training.fit.run_folder import load_run
+from training.run_folder import load_run
 
 
 @pytest.mark.slow  # two processes that import torch

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from models.bundle.preprocessing import ImagePreprocessing
 from training.batches.image_batches import ImageFeed
-from training.fit.streams import Position, Streams
 from training.methods.base import ImageBatch, SupportSpec
+from training.streams import Position, Streams
 from training.views.spec import ViewSpec
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training.batches.loader import StepLoader
-from training.fit.streams import Position, Streams
+from training.streams import Position, Streams
 
 
 class Recording:

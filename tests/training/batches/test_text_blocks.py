@@ -9,7 +9,7 @@ import torch
 
 from training.batches.text_blocks import TextFeed
 from training.batches.text_corpus import TextCorpus
-from training.fit.streams import Position, Streams
+from training.streams import Position, Streams
 
 STREAMS = Streams(0)
 

@@ -8,7 +8,7 @@ import torch
 
 from training.batches.text_corpus import TextCorpus
 from training.batches.text_sentences import SentenceFeed
-from training.fit.streams import Position, Streams
+from training.streams import Position, Streams
 
 STREAMS = Streams(0)
 

@@ -19,7 +19,7 @@ from training.evaluation.open_subject import EvaluationData, open_floors, open_s
 from training.evaluation.source_subjects import run_parts, untrained_subject
 from training.evaluation.subjects import ImageSubject, TowerSubject
 from training.evaluation.torch_subjects import TorchTextSubject
-from training.fit.run_folder import load_run
+from training.run_folder import load_run
 
 TEXTS = ["a cat", "the dog sat on the mat by the door", "stars"]
 

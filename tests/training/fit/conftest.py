@@ -22,8 +22,8 @@ from training.corpora.image_items import ImageItem
 from training.corpora.image_pack import ImagePack, write_image_pack
 from training.corpora.splits import SplitFractions
 from training.corpora.text_pack import TextPack, write_text_pack
-from training.fit.streams import Position, Streams
 from training.methods.base import LossOutput, Method, Progress
+from training.streams import Position, Streams
 
 WORDS = ("river", "stone", "light", "forest", "winter", "paper", "engine", "harbour", "copper", "garden", "window")
 

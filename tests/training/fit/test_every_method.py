@@ -23,9 +23,9 @@ from training.corpora.image_pack import ImagePack, write_image_pack
 from training.corpora.splits import Split, SplitFractions
 from training.fit.fit_image import fit_image
 from training.fit.interruption import Interrupted
-from training.fit.run_folder import load_run
 from training.methods.table import METHODS
 from training.run_config import ImageRunConfig, LabelConfig
+from training.run_folder import load_run
 
 IMAGE_METHODS = [entry.name for entry in METHODS.values() if entry.modality == "image"]
 

@@ -18,9 +18,9 @@ from training.corpora.text_pack import TextPack
 from training.fit.fit_text import fit_text
 from training.fit.interruption import Interrupted
 from training.fit.metrics_log import read_metrics
-from training.fit.run_folder import load_run
 from training.methods.table import METHODS
 from training.run_config import TextRunConfig, TokenizerConfig
+from training.run_folder import load_run
 
 TEXT_METHODS = [entry.name for entry in METHODS.values() if entry.modality == "text"]
 SHUFFLED = [name for name in TEXT_METHODS if METHODS[name].load().needs.shuffled]

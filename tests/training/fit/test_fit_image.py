@@ -23,10 +23,10 @@ from training.fit.fit import fit
 from training.fit.fit_image import fit_image
 from training.fit.interruption import Interrupted
 from training.fit.metrics_log import read_metrics
-from training.fit.run_folder import load_run
 from training.methods.base import MethodContext
 from training.methods.image.simclr import SimCLR, SimCLRConfig
 from training.run_config import ImageRunConfig
+from training.run_folder import load_run
 
 
 @pytest.fixture

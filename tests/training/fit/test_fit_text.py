@@ -20,8 +20,8 @@ from training.corpora.text_pack import TextPack
 from training.fit.fit_text import fit_text
 from training.fit.interruption import Interrupted
 from training.fit.metrics_log import read_metrics
-from training.fit.run_folder import load_run
 from training.run_config import TextRunConfig, TokenizerConfig
+from training.run_folder import load_run
 from training.tokenizer import train_tokenizer
 
 TINY = TextEncoderConfig(width=8, embedding_width=8, max_tokens=16, dropout=0.3, towers=2)

@@ -24,9 +24,9 @@ from training.corpora.splits import Split, SplitFractions
 from training.fit.fit_image import fit_image
 from training.fit.generations import plan_generations
 from training.fit.interruption import Interrupted
-from training.fit.run_folder import RunFolder, load_run
 from training.fit.teacher import predict_classes
 from training.run_config import ImageRunConfig, LabelConfig
+from training.run_folder import RunFolder, load_run
 
 
 def write_pack(folder: Path, *, size_px: int = 16, classes: str = "ab") -> ImagePack:

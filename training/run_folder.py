@@ -31,12 +31,14 @@ from models.text.build import build_text_encoder
 from models.text.served import ServedTextEncoder
 from training.config import SCHEMA_VERSION
 from training.config_json import differences
-from training.fit.checkpoints import CHECKPOINT_FILE
-from training.fit.metrics_log import METRICS_FILE
 from training.publish import publish_text
 
-__all__ = ["LoadedRun", "RunFolder", "load_run"]
+__all__ = ["CHECKPOINT_FILE", "METRICS_FILE", "LoadedRun", "RunFolder", "load_run"]
 
+CHECKPOINT_FILE: Final = "last.ckpt"
+"""In a run's folder: what a resumed run needs."""
+METRICS_FILE: Final = "metrics.csv"
+"""In a run's folder: the figures."""
 _CONFIG: Final = "config.json"
 _ENCODER: Final = "encoder.safetensors"
 _TOKENIZER: Final = "tokenizer"

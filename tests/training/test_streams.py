@@ -4,7 +4,7 @@ import itertools
 
 import torch
 
-from training.fit.streams import Position, Streams
+from training.streams import Position, Streams
 
 CPU = torch.device("cpu")
 

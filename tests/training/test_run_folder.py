@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from training.fit.run_folder import RunFolder, load_run
+from training.run_folder import RunFolder, load_run
 
 RECORD: dict[str, Any] = {
     "schema_version": 1,
