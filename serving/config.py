@@ -28,6 +28,9 @@ class ServerConfig:
     """Port to listen on; 0 takes a free one, printed at start."""
     metrics_port: int | None = None
     """Port of the Prometheus metrics over HTTP, on the same address; 0 takes a free one; none where unset."""
+    tei_encoder: str | None = None
+    """Encoder that clients of text-embeddings-inference get, whose protocol names none; the only text encoder where
+    unset."""
     drain_timeout_s: float = 30.0
     """Longest time after SIGTERM to finish what was accepted, in seconds."""
     read_threads: int = 8

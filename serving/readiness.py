@@ -27,7 +27,7 @@ class Readiness:
         self._encoders_loaded = False
         self._collections_open = False
         self._pool.add_listener(self._on_encoder)
-        self._health.set(service_names()["admin"], serving=True)
+        self._set("admin", serving=True)
 
     def on_encoders_loaded(self) -> None:
         """Takes note that every bundle was loaded or refused."""
@@ -57,12 +57,14 @@ class Readiness:
         self._publish()
 
     def _publish(self) -> None:
-        names = service_names()
         states = self._pool.states().values()
         encoders = self._encoders_loaded and (
             not states or any(state.phase is EncoderPhase.SERVING for state in states)
         )
-        self._health.set(names["encoders"], serving=encoders)
-        self._health.set(names["collections"], serving=self._collections_open)
-        self._health.set(names["search"], serving=self._collections_open)
+        self._set("encoders", serving=encoders)
+        self._set("collections", serving=self._collections_open)
         self._health.set("", serving=encoders and self._collections_open)
+
+    def _set(self, need: str, *, serving: bool) -> None:
+        for name in service_names()[need]:
+            self._health.set(name, serving=serving)

@@ -40,7 +40,7 @@ class Server:
             read_threads=config.read_threads,
             write_threads=config.write_threads,
         )
-        self._wire = build_wire(self._backend)
+        self._wire = build_wire(self._backend, config)
         self._readiness = Readiness(self._wire, self._backend)
         self._metrics_endpoint: MetricsEndpoint | None = None
         self.port = 0

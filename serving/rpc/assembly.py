@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
+from google.protobuf.descriptor import ServiceDescriptor
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from diptych.v1 import (
     admin_service_pb2,
@@ -19,24 +21,31 @@ from diptych.v1 import (
     search_service_pb2_grpc,
 )
 from serving.backend import Backend
-from serving.config import MAX_MESSAGE_BYTES
+from serving.config import MAX_MESSAGE_BYTES, ServerConfig
 from serving.rpc.admin_service import AdminServicer
 from serving.rpc.collection_service import CollectionServicer
 from serving.rpc.draining import Drain, DrainAdmission, DrainStreams
 from serving.rpc.encoder_service import EncoderServicer
+from serving.rpc.generic_service import generic_service
 from serving.rpc.health_service import HealthServicer
 from serving.rpc.interception import ErrorBoundary
 from serving.rpc.metrics import CallMetrics
+from serving.rpc.protocols.descriptors import INFERENCE, TEI_EMBED, TEI_INFO, protocol_service, reflected_pool
+from serving.rpc.protocols.open_inference import OpenInferenceServicer
+from serving.rpc.protocols.tei import TeiServicer
 from serving.rpc.search_service import SearchServicer
 from serving.rpc.unimplemented import ABSENT_SERVICES, absent_service
 
 __all__ = ["Wire", "build_wire", "service_names"]
 
-ADMIN = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name
-COLLECTIONS = collection_service_pb2.DESCRIPTOR.services_by_name["CollectionService"].full_name
-ENCODERS = encoder_service_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
-SEARCH = search_service_pb2.DESCRIPTOR.services_by_name["SearchService"].full_name
-HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+ADMIN = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"]
+COLLECTIONS = collection_service_pb2.DESCRIPTOR.services_by_name["CollectionService"]
+ENCODERS = encoder_service_pb2.DESCRIPTOR.services_by_name["EncoderService"]
+SEARCH = search_service_pb2.DESCRIPTOR.services_by_name["SearchService"]
+# These two packages type their descriptors as the C extension's.
+HEALTH = cast(ServiceDescriptor, health_pb2.DESCRIPTOR.services_by_name["Health"])
+REFLECTION = cast(ServiceDescriptor, reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"])
+OWN_SERVICES: tuple[ServiceDescriptor, ...] = (ADMIN, COLLECTIONS, ENCODERS, SEARCH)
 
 OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -56,16 +65,21 @@ class Wire:
     metrics: CallMetrics
 
 
-def service_names() -> dict[str, str]:
+def service_names() -> dict[str, tuple[str, ...]]:
     """Returns the full names of the services whose health is reported, by what they need to serve."""
-    return {"admin": ADMIN, "collections": COLLECTIONS, "encoders": ENCODERS, "search": SEARCH}
+    return {
+        "admin": (ADMIN.full_name,),
+        "collections": (COLLECTIONS.full_name, SEARCH.full_name),
+        "encoders": (ENCODERS.full_name, INFERENCE, TEI_EMBED, TEI_INFO),
+    }
 
 
-def build_wire(backend: Backend) -> Wire:
+def build_wire(backend: Backend, config: ServerConfig) -> Wire:
     """Builds the server over a backend; it listens nowhere yet.
 
     Args:
         backend: Encoders and collections.
+        config: Whose encoder one-model protocols mean, and what they tell of the runtime.
 
     Returns:
         The server; every known health name is NOT_SERVING.
@@ -82,9 +96,19 @@ def build_wire(backend: Backend) -> Wire:
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     server.add_generic_rpc_handlers(tuple(absent_service(service) for service in ABSENT_SERVICES))
-    names = service_names()
-    absent = [service.full_name for service in ABSENT_SERVICES]
-    reflection.enable_server_reflection([*names.values(), *absent, HEALTH, reflection.SERVICE_NAME], server)
-    for name in ("", *names.values(), *absent):
+    tei = TeiServicer(backend, config.tei_encoder or "", config.runtime)
+    spoken = {
+        INFERENCE: OpenInferenceServicer(backend).behaviours(),
+        TEI_INFO: tei.info_behaviours(),
+        TEI_EMBED: tei.embed_behaviours(),
+    }
+    server.add_generic_rpc_handlers(
+        tuple(generic_service(protocol_service(name), behaviours) for name, behaviours in spoken.items())
+    )
+    services = [*OWN_SERVICES, *ABSENT_SERVICES, *(protocol_service(name) for name in spoken)]
+    reflected: list[ServiceDescriptor] = [*services, HEALTH, REFLECTION]
+    names = [service.full_name for service in reflected]
+    reflection.enable_server_reflection(names, server, reflected_pool(reflected))
+    for name in ("", *(service.full_name for service in services)):
         health.set(name, serving=False)
     return Wire(server=server, health=health, drain=drain, metrics=metrics)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
-from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
 from diptych.v1 import admin_service_pb2, job_service_pb2, snapshot_service_pb2
 from serving.errors import Unsupported
+from serving.rpc.generic_service import generic_service
 
 __all__ = ["ABSENT_SERVICES", "UNIMPLEMENTED_METHODS", "absent_service", "filter_refused", "refuse"]
 
@@ -56,12 +57,10 @@ def absent_service(service: ServiceDescriptor) -> grpc.GenericRpcHandler:
     Returns:
         Handlers to add to a server.
     """
-    return grpc.method_handlers_generic_handler(
-        service.full_name, {method.name: _absent_method(method) for method in service.methods}
-    )
+    return generic_service(service, {method.name: _refusal(method) for method in service.methods})
 
 
-def _absent_method(method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
+def _refusal(method: MethodDescriptor) -> Callable[[Any, Any], Any]:
     error = refuse(method.full_name)
 
     async def answer(_request: Any, _context: aio.ServicerContext[Any, Any]) -> Any:
@@ -70,16 +69,4 @@ def _absent_method(method: MethodDescriptor) -> grpc.RpcMethodHandler[Any, Any]:
     async def stream(_request: Any, _context: aio.ServicerContext[Any, Any]) -> Any:
         yield await answer(_request, _context)
 
-    kinds: dict[tuple[bool, bool], tuple[Any, Any]] = {
-        (False, False): (grpc.unary_unary_rpc_method_handler, answer),
-        (False, True): (grpc.unary_stream_rpc_method_handler, stream),
-        (True, False): (grpc.stream_unary_rpc_method_handler, answer),
-        (True, True): (grpc.stream_stream_rpc_method_handler, stream),
-    }
-    make, behaviour = kinds[method.client_streaming, method.server_streaming]
-    handler: grpc.RpcMethodHandler[Any, Any] = make(
-        behaviour,
-        request_deserializer=GetMessageClass(method.input_type).FromString,
-        response_serializer=GetMessageClass(method.output_type).SerializeToString,
-    )
-    return handler
+    return stream if method.server_streaming else answer

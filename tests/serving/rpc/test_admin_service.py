@@ -86,6 +86,9 @@ def test_reflection_tells_of_every_service(channel: grpc.Channel) -> None:
         "diptych.v1.SearchService",
         "diptych.v1.SnapshotService",
         "grpc.health.v1.Health",
+        "inference.GRPCInferenceService",
+        "tei.v1.Embed",
+        "tei.v1.Info",
         "grpc.reflection.v1alpha.ServerReflection",
     }
     pool = descriptor_pool.DescriptorPool(database)

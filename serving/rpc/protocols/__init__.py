@@ -1,0 +1,1 @@
+"""Protocols of others, by thin adapters over the same encoders."""
