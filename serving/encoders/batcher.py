@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from models.bundle.encoder import Encoder, Modality
 from serving.encoders.request import PendingItem, PendingRequest
+from serving.encoders.statistics import EncoderStatistics
 from serving.errors import Cancelled, DeadlineExceeded, Draining, Overloaded
 
 __all__ = ["Batcher", "cut_batches"]
@@ -58,6 +59,8 @@ class Batcher:
         self._waiting: list[PendingItem] = []
         self._queued_cost = 0
         self._closing = False
+        self.statistics = EncoderStatistics()
+        """What it has done."""
         self._thread = threading.Thread(target=self._work, name=f"encoder-{encoder.info.name}", daemon=True)
         self._thread.start()
 
@@ -81,6 +84,7 @@ class Batcher:
             if self._closing:
                 raise Draining(f"encoder '{self._encoder.info.name}' is closing and accepts no new work")
             if self._queued_cost >= self._queue_bound:
+                self.statistics.refused_count += 1
                 unit = "tokens" if self._encoder.info.modality is Modality.TEXT else "pixels"
                 raise Overloaded(
                     f"encoder '{self._encoder.info.name}' has {self._queued_cost} {unit} queued, "
@@ -134,7 +138,7 @@ class Batcher:
 
     def _run(self, batch: Sequence[PendingItem]) -> None:
         started_s = time.monotonic()
-        wanted = [item for item in batch if _still_wanted(item.request, started_s)]
+        wanted = [item for item in batch if self._still_wanted(item.request, started_s)]
         if not wanted:
             return
         try:
@@ -142,12 +146,16 @@ class Batcher:
         except Exception as error:
             # A defect of the runtime must cost its own batch only, never the thread and so every later caller.
             logger.exception("batch failed", extra={"encoder": self._encoder.info.name, "items": len(wanted)})
+            self.statistics.failed_item_count += len(wanted)
             for item in wanted:
                 item.request.finish(error)
             return
         elapsed_s = time.monotonic() - started_s
+        self._count(wanted, elapsed_s)
         for request in {id(item.request): item.request for item in wanted}.values():
-            request.first_batch_s = request.first_batch_s or started_s
+            if request.first_batch_s is None:
+                request.first_batch_s = started_s
+                self.statistics.queue_s.add(started_s - request.queued_s)
             request.compute_s += elapsed_s
         for item, vector in zip(wanted, vectors, strict=True):
             item.request.vectors[item.row] = vector
@@ -155,17 +163,27 @@ class Batcher:
             if item.request.remaining == 0:
                 item.request.finish()
 
+    def _count(self, ran: Sequence[PendingItem], elapsed_s: float) -> None:
+        costs = [item.prepared.cost for item in ran]
+        found = self.statistics
+        found.item_count += len(costs)
+        found.cost += sum(costs)
+        found.padded_cost += len(costs) * max(costs)
+        found.batch_items.add(len(costs))
+        found.compute_s.add(elapsed_s)
 
-def _still_wanted(request: PendingRequest, now_s: float) -> bool:
-    """Drops work whose caller has gone or whose deadline has passed, before it is computed."""
-    if request.failed:
-        return False
-    if request.abandoned:
-        request.finish(Cancelled("the caller has gone"))
-        return False
-    if request.deadline_s is not None and now_s >= request.deadline_s:
-        request.finish(
-            DeadlineExceeded("the deadline passed while the request was queued; allow more time or send less")
-        )
-        return False
-    return True
+    def _still_wanted(self, request: PendingRequest, now_s: float) -> bool:
+        """Drops work whose caller has gone or whose deadline has passed, before it is computed."""
+        if request.failed:
+            return False
+        if request.abandoned:
+            self.statistics.cancelled_count += 1
+            request.finish(Cancelled("the caller has gone"))
+            return False
+        if request.deadline_s is not None and now_s >= request.deadline_s:
+            self.statistics.expired_count += 1
+            request.finish(
+                DeadlineExceeded("the deadline passed while the request was queued; allow more time or send less")
+            )
+            return False
+        return True

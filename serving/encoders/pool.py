@@ -18,6 +18,7 @@ from serving.encoders.batcher import Batcher
 from serving.encoders.config import RuntimeConfig
 from serving.encoders.request import EmbedOutcome, PendingItem, PendingRequest
 from serving.encoders.state import EncoderPhase, EncoderState
+from serving.encoders.statistics import EncoderStatistics
 from serving.errors import (
     DeadlineExceeded,
     EncoderNotFound,
@@ -122,6 +123,14 @@ class EncoderPool:
     def infos(self) -> list[EncoderInfo]:
         """Returns the encoders that serve, by name."""
         return [self._encoders[name].info for name in sorted(self._encoders)]
+
+    def statistics(self) -> Mapping[str, EncoderStatistics]:
+        """Returns what each encoder that serves has done."""
+        return {name: batcher.statistics for name, batcher in self._batchers.items()}
+
+    def queued_costs(self) -> Mapping[str, int]:
+        """Returns the tokens or pixels that each encoder has admitted and not answered."""
+        return {name: batcher.queued_cost for name, batcher in self._batchers.items()}
 
     def states(self) -> Mapping[str, EncoderState]:
         """Returns where each encoder stands; a bundle that was refused is listed by its folder's name."""
@@ -246,8 +255,10 @@ class EncoderPool:
             done=loop.create_future(),
             loop=loop,
             arrival_s=arrival_s,
+            queued_s=time.monotonic(),
             deadline_s=deadline_s,
         )
+        batcher.statistics.prepare_s.add(request.queued_s - arrival_s)
         if prepared:
             batcher.enqueue([PendingItem(request, row, item) for row, item in prepared.items()])
             try:

@@ -46,6 +46,8 @@ class PendingRequest:
     loop: asyncio.AbstractEventLoop
     arrival_s: float
     """Monotonic clock, like every time here."""
+    queued_s: float
+    """When it was prepared and handed to the batcher."""
     deadline_s: float | None
     abandoned: bool = False
     """Set by the event loop when the caller has gone."""

@@ -25,6 +25,7 @@ from serving.config import MAX_MESSAGE_BYTES, ServerConfig
 from serving.rpc.admin_service import AdminServicer
 from serving.rpc.collection_service import CollectionServicer
 from serving.rpc.draining import Drain, DrainAdmission, DrainStreams
+from serving.rpc.encoder_metrics import EncoderMetrics
 from serving.rpc.encoder_service import EncoderServicer
 from serving.rpc.generic_service import generic_service
 from serving.rpc.health_service import HealthServicer
@@ -87,6 +88,7 @@ def build_wire(backend: Backend, config: ServerConfig) -> Wire:
     drain = Drain()
     health = HealthServicer(drain)
     metrics = CallMetrics()
+    metrics.registry.register(EncoderMetrics(backend.pool))
     # Outermost first: metrics see the status that the boundary gave.
     interceptors = [metrics, ErrorBoundary(), DrainAdmission(drain), DrainStreams(drain)]
     server = aio.server(interceptors=interceptors, options=OPTIONS)

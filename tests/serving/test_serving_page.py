@@ -9,8 +9,10 @@ from prometheus_client import CollectorRegistry
 
 from serving.config import ServerConfig
 from serving.encoders.config import RuntimeConfig
+from serving.encoders.pool import EncoderPool
 from serving.errors import ServingError
 from serving.rpc.assembly import service_names
+from serving.rpc.encoder_metrics import EncoderMetrics
 from serving.rpc.limits import published_limits
 from serving.rpc.metrics import CallMetrics
 from serving.rpc.status import status_code
@@ -82,5 +84,6 @@ def test_the_flags_have_the_defaults_that_are_shown() -> None:
 
 def test_the_metrics_have_the_names_that_are_shown() -> None:
     registry: CollectorRegistry = CallMetrics().registry
+    registry.register(EncoderMetrics(EncoderPool(None, RuntimeConfig())))
     ours = {metric.name for metric in registry.collect() if metric.name.startswith("diptych_")}
     assert ours == {row[0].strip("`") for row in rows_of("Metrics") if "process" not in row[0]}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from models.bundle.encoder import EncoderInfo, Modality, Prepared, Purpose
 from serving.encoders.batcher import Batcher, cut_batches
 from serving.encoders.request import PendingItem, PendingRequest
+from serving.encoders.statistics import Distribution
 from serving.errors import Cancelled, DeadlineExceeded, Draining, Overloaded
 
 INFO = EncoderInfo(
@@ -66,6 +67,7 @@ def pending(costs: Sequence[int], deadline_s: float | None = None) -> tuple[Pend
         done=loop.create_future(),
         loop=loop,
         arrival_s=time.monotonic(),
+        queued_s=time.monotonic(),
         deadline_s=deadline_s,
     )
     return request, [PendingItem(request, row, prepared(cost)) for row, cost in enumerate(costs)]
@@ -180,3 +182,48 @@ async def test_close_finishes_what_was_admitted_and_refuses_what_comes_after() -
     batcher.release(7)
     assert await asyncio.wait_for(closing, 10)
     assert request.vectors[0, 0] == 7
+
+
+async def test_what_was_done_is_counted() -> None:
+    encoder = FakeEncoder()
+    encoder.gate.clear()
+    batcher = Batcher(encoder, batch_budget=100, queue_bound=10)
+    first, first_items = pending([3])
+    batcher.enqueue(first_items)
+    assert await asyncio.to_thread(encoder.entered.wait, 10)
+    batcher.admit(10)
+    with pytest.raises(Overloaded):
+        batcher.admit(1)
+    second, second_items = pending([2, 6, 4])
+    gone, gone_items = pending([1, 1])
+    gone.abandoned = True
+    late, late_items = pending([1], deadline_s=time.monotonic() - 1)
+    for items in (second_items, gone_items, late_items):
+        batcher.enqueue(items)
+    encoder.gate.set()
+    await asyncio.wait_for(asyncio.gather(first.done, second.done, gone.done, late.done, return_exceptions=True), 10)
+
+    found = batcher.statistics
+    assert (found.item_count, found.cost, found.padded_cost) == (4, 15, 3 + 3 * 6)
+    assert (found.refused_count, found.cancelled_count, found.expired_count) == (1, 1, 1)
+    assert found.batch_items.counts[:3] == [1, 0, 1]  # one of one, one of three
+    assert found.batch_items.total == 4
+    assert sum(found.queue_s.counts) == 2
+    assert sum(found.compute_s.counts) == 2
+    assert found.failed_item_count == 0
+    batcher.release(10)
+
+    encoder.fail = True
+    failing, failing_items = pending([1, 2])
+    batcher.enqueue(failing_items)
+    await asyncio.wait_for(asyncio.gather(failing.done, return_exceptions=True), 10)
+    assert (found.failed_item_count, found.item_count) == (2, 4)
+    batcher.close(timeout_s=5)
+
+
+def test_a_value_on_a_bound_belongs_below_it() -> None:
+    found = Distribution([1, 2, 4])
+    for value in (0.0, 1.0, 1.5, 4.0, 4.1):
+        found.add(value)
+    assert found.counts == [2, 1, 1, 1]
+    assert found.total == pytest.approx(10.6)
