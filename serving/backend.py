@@ -12,6 +12,7 @@ from typing import ParamSpec, TypeVar
 from serving.collections.catalogue import CollectionCatalogue
 from serving.collections.collection import Collection
 from serving.collections.config import CollectionsConfig
+from serving.encoders.lifecycle import EncoderLifecycle
 from serving.encoders.pool import EncoderPool
 from serving.errors import NotReady
 
@@ -26,6 +27,7 @@ class Backend:
 
     Args:
         pool: The encoders.
+        lifecycle: Loads and unloads them.
         data_dir: The data folder.
         config: How the collections are kept.
         read_threads: Threads for searches and reads.
@@ -33,9 +35,17 @@ class Backend:
     """
 
     def __init__(
-        self, pool: EncoderPool, data_dir: Path, config: CollectionsConfig, *, read_threads: int, write_threads: int
+        self,
+        pool: EncoderPool,
+        lifecycle: EncoderLifecycle,
+        data_dir: Path,
+        config: CollectionsConfig,
+        *,
+        read_threads: int,
+        write_threads: int,
     ) -> None:
         self.pool = pool
+        self.lifecycle = lifecycle
         self._data_dir = data_dir
         self._config = config
         self._catalogue: CollectionCatalogue | None = None
@@ -117,6 +127,7 @@ class Backend:
             Whether the encoders finished in time.
         """
         finished = await self.pool.close(drain_s=drain_s)
+        await self.lifecycle.close()
         if self._catalogue is not None:
             await self.write(self._catalogue.close)
         self._readers.shutdown(cancel_futures=True)

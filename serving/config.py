@@ -22,6 +22,9 @@ class ServerConfig:
     """Folder of bundles to serve, or one bundle."""
     data: Path = Path("data")
     """Folder that holds the collections; made where it is missing; one server at a time."""
+    watch_s: float = 0.0
+    """Seconds between two looks at the bundles folder, which load what is new, swap what changed and unload what is
+    gone; 0 does not look."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 for every interface."""
     port: int = 50051
@@ -47,8 +50,9 @@ class ServerConfig:
             port = getattr(self, name)
             if port is not None and not 0 <= port <= 65_535:
                 raise ValueError(f"{name} ({port}) must be in [0, 65535]")
-        if self.drain_timeout_s < 0:
-            raise ValueError(f"drain_timeout_s ({self.drain_timeout_s}) must be 0 or more")
+        for name in ("drain_timeout_s", "watch_s"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} ({getattr(self, name)}) must be 0 or more")
         for name in ("read_threads", "write_threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1")

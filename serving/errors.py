@@ -13,7 +13,8 @@ ServingError
 ├── FailedPrecondition
 │   ├── ModalityNotServed   no loaded encoder takes this kind of input
 │   ├── SpaceMismatch       a vector of another embedding space
-│   └── EncoderRefused      a bundle that failed its own golden inputs
+│   ├── EncoderRefused      a bundle that failed its own golden inputs
+│   └── BundleTooLarge      a bundle that would take more memory than there is
 ├── VersionMismatch         `if_version` or `min_sequence` did not hold
 ├── Overloaded              the queue is full; try again after `retry_after_s`
 ├── StorageFull
@@ -35,6 +36,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 __all__ = [
+    "BundleTooLarge",
     "Cancelled",
     "CollectionExists",
     "CollectionNotFound",
@@ -156,6 +158,12 @@ class EncoderRefused(FailedPrecondition):
     """A bundle that did not reproduce its own golden vectors on this machine."""
 
     reason = "ENCODER_REFUSED"
+
+
+class BundleTooLarge(FailedPrecondition):
+    """A bundle would take more memory than there is."""
+
+    reason = "BUNDLE_TOO_LARGE"
 
 
 class VersionMismatch(ServingError):

@@ -52,8 +52,11 @@ class Readiness:
         """Whether everything that was to be loaded is loaded."""
         return self._encoders_loaded and self._collections_open
 
-    def _on_encoder(self, name: str, state: EncoderState) -> None:
-        self._health.set(f"encoder/{name}", serving=state.phase is EncoderPhase.SERVING)
+    def _on_encoder(self, name: str, state: EncoderState | None) -> None:
+        if state is None:
+            self._health.forget(f"encoder/{name}")
+        else:
+            self._health.set(f"encoder/{name}", serving=state.phase is EncoderPhase.SERVING)
         self._publish()
 
     def _publish(self) -> None:

@@ -10,6 +10,8 @@ from contextlib import suppress
 
 from serving.backend import Backend
 from serving.config import ServerConfig
+from serving.encoders.lifecycle import EncoderLifecycle
+from serving.encoders.loading import BundleFolder
 from serving.encoders.pool import EncoderPool
 from serving.encoders.state import EncoderPhase
 from serving.readiness import Readiness
@@ -27,14 +29,17 @@ class Server:
 
     Args:
         config: How it is set up.
-        pool: The encoders; made from the configuration where None.
+        bundles: Where encoders come from; the configuration's folder where None.
     """
 
-    def __init__(self, config: ServerConfig, *, pool: EncoderPool | None = None) -> None:
+    def __init__(self, config: ServerConfig, *, bundles: BundleFolder | None = None) -> None:
         self._config = config
-        self._pool = pool or EncoderPool(config.bundles, config.runtime)
+        self._pool = EncoderPool(config.runtime)
+        self._lifecycle = EncoderLifecycle(self._pool, bundles or BundleFolder(config.bundles, config.runtime))
+        self._watching: asyncio.Task[None] | None = None
         self._backend = Backend(
             self._pool,
+            self._lifecycle,
             config.data,
             config.collections,
             read_threads=config.read_threads,
@@ -96,6 +101,8 @@ class Server:
             Whether everything accepted was finished within the drain timeout.
         """
         deadline_s = time.monotonic() + self._config.drain_timeout_s
+        if self._watching is not None:
+            self._watching.cancel()
         self._wire.drain.begin()
         answered = await self._wire.drain.wait_idle(self._config.drain_timeout_s)
         # Callers have been refused with UNAVAILABLE until here; from here on gRPC itself would say CANCELLED.
@@ -127,8 +134,10 @@ class Server:
         self._readiness.on_collections_open(await self._backend.open_collections())
 
     async def _load_encoders(self) -> None:
-        await self._pool.start()
+        await self._lifecycle.start()
         self._readiness.on_encoders_loaded()
+        if self._config.watch_s:
+            self._watching = asyncio.create_task(self._lifecycle.watch(self._config.watch_s))
 
 
 async def serve(

@@ -118,6 +118,14 @@ class AsyncClient:
         """Returns one encoder."""
         return await self._run(encoders.get_encoder(name))
 
+    async def load_encoder(self, name: str) -> Encoder:
+        """Loads a bundle of the server's folder by the folder's name, or swaps its encoder for what it holds now."""
+        return await self._run(encoders.load_encoder(name))
+
+    async def unload_encoder(self, name: str) -> None:
+        """Takes an encoder out of service once it has finished what it accepted."""
+        await self._run(encoders.unload_encoder(name))
+
     async def embed(
         self,
         texts: Iterable[str] | None = None,

@@ -130,6 +130,14 @@ class Client:
         """Returns one encoder."""
         return self._run(encoders.get_encoder(name))
 
+    def load_encoder(self, name: str) -> Encoder:
+        """Loads a bundle of the server's folder by the folder's name, or swaps its encoder for what it holds now."""
+        return self._run(encoders.load_encoder(name))
+
+    def unload_encoder(self, name: str) -> None:
+        """Takes an encoder out of service once it has finished what it accepted."""
+        self._run(encoders.unload_encoder(name))
+
     def embed(
         self,
         texts: Iterable[str] | None = None,

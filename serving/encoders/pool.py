@@ -1,4 +1,4 @@
-"""All encoders of a server: loads them from the bundles folder, finds the one a request means, embeds with it."""
+"""All encoders of a server: finds the one a request means, and embeds with it."""
 
 from __future__ import annotations
 
@@ -7,100 +7,61 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 
 from models.bundle.encoder import Encoder, EncoderInfo, Modality, Prepared, Purpose
-from models.bundle.load import BundleError, load_bundle
-from models.bundle.pixels import ImageError, ImageTooLargeError
 from serving.encoders.batcher import Batcher
 from serving.encoders.config import RuntimeConfig
+from serving.encoders.preparing import estimated_cost, prepare_all
 from serving.encoders.request import EmbedOutcome, PendingItem, PendingRequest
 from serving.encoders.state import EncoderPhase, EncoderState
 from serving.encoders.statistics import EncoderStatistics
 from serving.errors import (
-    DeadlineExceeded,
     EncoderNotFound,
     EncoderRefused,
-    InputTooLarge,
     InvalidInput,
     ModalityNotServed,
     NotReady,
     ServingError,
-    UndecodableImage,
 )
 
-__all__ = ["EncoderPool", "load_encoders"]
+__all__ = ["EncoderPool", "RunningEncoder", "StateListener"]
 
 logger = logging.getLogger(__name__)
 
-StateListener = Callable[[str, EncoderState], None]
+StateListener = Callable[[str, EncoderState | None], None]
+"""Hears of an encoder's name and state; None: it is no more."""
 
 
-def load_encoders(bundle_dir: Path, config: RuntimeConfig) -> list[Encoder]:
-    """Loads and checks the encoders of one bundle.
+@dataclass(frozen=True, slots=True)
+class RunningEncoder:
+    """An encoder that serves."""
 
-    Args:
-        bundle_dir: The bundle.
-        config: Precision and threads.
-
-    Returns:
-        Its encoders, each having reproduced its golden vectors here.
-
-    Raises:
-        BundleError: The bundle is damaged, incomplete, or computes something else on this machine.
-    """
-    bundle = load_bundle(bundle_dir, precision=config.precision, threads=config.graph_threads)
-    return list(bundle.encoders.values())
+    encoder: Encoder
+    batcher: Batcher
+    folder: str
+    """Name of its bundle's folder."""
 
 
 class EncoderPool:
-    """Every encoder under one folder, each with a batcher of its own.
+    """Every encoder that serves, each with a batcher of its own, and where those stand that do not.
+
+    All of it runs on the event loop, but for what blocks. `EncoderLifecycle` puts encoders in and takes them out.
 
     Args:
-        bundles_dir: A folder of bundles, or one bundle; None serves no encoder.
         config: Threads, budgets and bounds.
-        load: Turns a bundle's folder into encoders; tests give another.
     """
 
-    def __init__(
-        self,
-        bundles_dir: Path | None,
-        config: RuntimeConfig,
-        *,
-        load: Callable[[Path, RuntimeConfig], Sequence[Encoder]] = load_encoders,
-    ) -> None:
-        self._bundles_dir = bundles_dir
+    def __init__(self, config: RuntimeConfig) -> None:
         self._config = config
-        self._load = load
-        self._encoders: dict[str, Encoder] = {}
-        self._batchers: dict[str, Batcher] = {}
+        self._running: dict[str, RunningEncoder] = {}
         self._states: dict[str, EncoderState] = {}
-        # From the first moment, before the folder has been read: nobody knows yet which names there will be.
-        self._is_loading = bundles_dir is not None
+        self.is_loading = False
+        """Whether further encoders may come by themselves: nobody knows yet which names there will be."""
         self._listeners: list[StateListener] = []
         self._prepare_threads = ThreadPoolExecutor(config.prepare_threads, thread_name_prefix="prepare")
-        self._loading_threads = ThreadPoolExecutor(1, thread_name_prefix="load")
-
-    async def start(self) -> None:
-        """Loads every bundle; a refused one is reported by its state and leaves the others alone."""
-        loop = asyncio.get_running_loop()
-        bundle_dirs = await loop.run_in_executor(self._loading_threads, self._find_bundles)
-        for bundle_dir in bundle_dirs:
-            self._set_state(bundle_dir.name, EncoderState(EncoderPhase.LOADING))
-        for bundle_dir in bundle_dirs:
-            try:
-                encoders = await loop.run_in_executor(self._loading_threads, self._load, bundle_dir, self._config)
-            except (BundleError, OSError) as error:
-                logger.warning("bundle refused", extra={"bundle": bundle_dir.name, "detail": str(error)})
-                self._set_state(bundle_dir.name, EncoderState(EncoderPhase.REFUSED, str(error)))
-                continue
-            if bundle_dir.name not in {encoder.info.name for encoder in encoders}:
-                self._states.pop(bundle_dir.name)
-            for encoder in encoders:
-                self._add(encoder, bundle_dir)
-        self._is_loading = False
 
     async def close(self, *, drain_s: float) -> bool:
         """Finishes admitted work and stops.
@@ -111,26 +72,25 @@ class EncoderPool:
         Returns:
             Whether all admitted work was finished.
         """
-        names = list(self._batchers)
-        closing = (asyncio.to_thread(self._batchers[name].close, timeout_s=drain_s) for name in names)
+        running = dict(self._running)
+        closing = (asyncio.to_thread(each.batcher.close, timeout_s=drain_s) for each in running.values())
         finished = all(await asyncio.gather(*closing))
-        for name in names:
-            self._set_state(name, EncoderState(EncoderPhase.STOPPED))
+        for name in running:
+            self.set_state(name, EncoderState(EncoderPhase.STOPPED))
         self._prepare_threads.shutdown(wait=False, cancel_futures=True)
-        self._loading_threads.shutdown(wait=False, cancel_futures=True)
         return finished
 
     def infos(self) -> list[EncoderInfo]:
         """Returns the encoders that serve, by name."""
-        return [self._encoders[name].info for name in sorted(self._encoders)]
+        return [self._running[name].encoder.info for name in sorted(self._running)]
 
     def statistics(self) -> Mapping[str, EncoderStatistics]:
         """Returns what each encoder that serves has done."""
-        return {name: batcher.statistics for name, batcher in self._batchers.items()}
+        return {name: running.batcher.statistics for name, running in self._running.items()}
 
     def queued_costs(self) -> Mapping[str, int]:
         """Returns the tokens or pixels that each encoder has admitted and not answered."""
-        return {name: batcher.queued_cost for name, batcher in self._batchers.items()}
+        return {name: running.batcher.queued_cost for name, running in self._running.items()}
 
     def states(self) -> Mapping[str, EncoderState]:
         """Returns where each encoder stands; a bundle that was refused is listed by its folder's name."""
@@ -151,7 +111,7 @@ class EncoderPool:
         """
         if name in self._states:
             return self._states[name]
-        if self._is_loading:
+        if self.is_loading:
             raise NotReady(f"no encoder named '{name}' is loaded yet; try again in a moment", encoder=name)
         raise EncoderNotFound(f"no encoder named '{name}' is under the bundles folder", encoder=name)
 
@@ -177,7 +137,7 @@ class EncoderPool:
             InvalidInput: No name was given and several fit.
         """
         if name:
-            info = self._named(name).info
+            info = self._named(name).encoder.info
             if modality is not None and info.modality is not modality:
                 raise ModalityNotServed(
                     f"encoder '{name}' reads {info.modality}, not {modality}",
@@ -187,7 +147,7 @@ class EncoderPool:
             return info
         fitting = [info for info in self.infos() if modality is None or info.modality is modality]
         if not fitting:
-            if self._is_loading:
+            if self.is_loading:
                 raise NotReady("the encoders are still loading; try again in a moment")
             kind = modality or "any input"
             raise ModalityNotServed(f"no loaded encoder reads {kind}", modality=kind)
@@ -222,11 +182,11 @@ class EncoderPool:
             DeadlineExceeded: The deadline passed before all was computed.
             Draining: The server is shutting down.
         """
-        encoder = self._named(name)
+        running = self._named(name)
+        encoder, batcher = running.encoder, running.batcher
         if not items:
             raise InvalidInput("a request needs at least one item")
-        batcher = self._batchers[name]
-        cost = sum(_estimated_cost(item, encoder.info) for item in items)
+        cost = sum(estimated_cost(item, encoder.info) for item in items)
         batcher.admit(cost)
         try:
             return await self._embed_admitted(encoder, batcher, items, purpose, truncate, deadline_s)
@@ -245,7 +205,7 @@ class EncoderPool:
         loop = asyncio.get_running_loop()
         arrival_s = time.monotonic()
         results = await loop.run_in_executor(
-            self._prepare_threads, _prepare_all, encoder, items, purpose, truncate, deadline_s
+            self._prepare_threads, prepare_all, encoder, items, purpose, truncate, deadline_s
         )
         prepared = {row: result for row, result in enumerate(results) if isinstance(result, Prepared)}
         errors = {row: result for row, result in enumerate(results) if isinstance(result, ServingError)}
@@ -277,78 +237,74 @@ class EncoderPool:
             compute_s=request.compute_s,
         )
 
-    def _find_bundles(self) -> list[Path]:
-        if self._bundles_dir is None:
-            return []
-        if not self._bundles_dir.is_dir():
-            raise ValueError(f"bundles folder '{self._bundles_dir}' does not exist; create it or name another")
-        if (self._bundles_dir / "diptych.json").is_file():
-            return [self._bundles_dir]
-        # A name that begins with a dot is a bundle that is still being written.
-        found = (path.parent for path in self._bundles_dir.glob("*/diptych.json"))
-        return sorted(folder for folder in found if not folder.name.startswith("."))
+    def _named(self, name: str) -> RunningEncoder:
+        running = self._running.get(name)
+        if running is not None:
+            return running
+        state = self.state(name)
+        if state.phase is EncoderPhase.LOADING:
+            raise NotReady(f"encoder '{name}' is still loading; try again in a moment", encoder=name)
+        if state.phase is EncoderPhase.REFUSED:
+            raise EncoderRefused(f"encoder '{name}' was refused: {state.detail}", encoder=name)
+        raise EncoderNotFound(f"encoder '{name}' is being unloaded", encoder=name)
 
-    def _add(self, encoder: Encoder, bundle_dir: Path) -> None:
-        name = encoder.info.name
-        if name in self._encoders:
-            detail = f"bundle '{bundle_dir.name}' names its encoder '{name}', as another bundle does; rename one"
-            logger.warning("bundle refused", extra={"bundle": bundle_dir.name, "detail": detail})
-            # A folder that bears the name of an encoder that serves must not take that encoder's state.
-            if bundle_dir.name not in self._encoders:
-                self._set_state(bundle_dir.name, EncoderState(EncoderPhase.REFUSED, detail))
-            return
-        is_text = encoder.info.modality is Modality.TEXT
-        config = self._config
-        self._encoders[name] = encoder
-        self._batchers[name] = Batcher(
+    def running(self) -> Mapping[str, RunningEncoder]:
+        """Returns the encoders that serve, by name."""
+        return dict(self._running)
+
+    def put(self, encoder: Encoder, folder: str) -> Batcher | None:
+        """Lets an encoder answer.
+
+        Args:
+            encoder: The encoder.
+            folder: Name of its bundle's folder.
+
+        Returns:
+            The batcher of the one of its name that answered until now, which has to finish what it accepted.
+        """
+        name, is_text = encoder.info.name, encoder.info.modality is Modality.TEXT
+        before, config = self._running.get(name), self._config
+        batcher = Batcher(
             encoder,
             batch_budget=config.batch_tokens if is_text else config.batch_pixels,
             queue_bound=config.queue_tokens if is_text else config.queue_pixels,
         )
-        self._set_state(name, EncoderState(EncoderPhase.SERVING))
+        self._running[name] = RunningEncoder(encoder, batcher, folder)
+        self.set_state(name, EncoderState(EncoderPhase.SERVING))
+        return None if before is None else before.batcher
 
-    def _named(self, name: str) -> Encoder:
-        encoder = self._encoders.get(name)
-        if encoder is not None:
-            return encoder
-        state = self.state(name)
-        if state.phase is EncoderPhase.LOADING:
-            raise NotReady(f"encoder '{name}' is still loading; try again in a moment", encoder=name)
-        raise EncoderRefused(f"encoder '{name}' was refused: {state.detail}", encoder=name)
+    def take(self, name: str) -> Batcher | None:
+        """Lets an encoder answer no longer.
 
-    def _set_state(self, name: str, state: EncoderState) -> None:
+        Args:
+            name: The encoder's.
+
+        Returns:
+            Its batcher, which has to finish what it accepted; None where it did not answer.
+        """
+        running = self._running.pop(name, None)
+        if running is None:
+            return None
+        self.set_state(name, EncoderState(EncoderPhase.DRAINING))
+        return running.batcher
+
+    def set_state(self, name: str, state: EncoderState) -> None:
+        """Takes note of where an encoder stands, or a bundle by its folder's name.
+
+        Args:
+            name: Its name.
+            state: The state.
+        """
         self._states[name] = state
         for listener in self._listeners:
             listener(name, state)
 
+    def forget(self, name: str) -> None:
+        """Drops the name of what is no more.
 
-def _estimated_cost(item: str | bytes, info: EncoderInfo) -> int:
-    """Estimates an item's cost before it is prepared: a token is about four characters, an image is what it becomes."""
-    if isinstance(item, str):
-        return min(len(item) // 4 + 2, info.max_tokens)
-    return info.image_size_px**2
-
-
-def _prepare_all(
-    encoder: Encoder, items: Sequence[str | bytes], purpose: Purpose, truncate: bool, deadline_s: float | None
-) -> list[Prepared | ServingError]:
-    results: list[Prepared | ServingError] = []
-    for item in items:
-        if deadline_s is not None and time.monotonic() >= deadline_s:
-            raise DeadlineExceeded("the deadline passed while the request was prepared; allow more time or send less")
-        results.append(_prepare(encoder, item, purpose, truncate))
-    return results
-
-
-def _prepare(encoder: Encoder, item: str | bytes, purpose: Purpose, truncate: bool) -> Prepared | ServingError:
-    expected: type = str if encoder.info.modality is Modality.TEXT else bytes
-    if not isinstance(item, expected):
-        return ModalityNotServed(f"encoder '{encoder.info.name}' reads {encoder.info.modality} only")
-    try:
-        return encoder.prepare(item, purpose=purpose, truncate=truncate)
-    except ImageTooLargeError as error:
-        return InputTooLarge(str(error))
-    except ImageError as error:
-        return UndecodableImage(str(error))
-    except ValueError as error:
-        return InvalidInput(str(error))
+        Args:
+            name: An encoder's, or a bundle's folder's.
+        """
+        self._states.pop(name, None)
+        for listener in self._listeners:
+            listener(name, None)

@@ -14,6 +14,7 @@ class EncoderPhase(StrEnum):
     LOADING = "loading"
     SERVING = "serving"
     REFUSED = "refused"
+    DRAINING = "draining"
     STOPPED = "stopped"
 
 

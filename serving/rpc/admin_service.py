@@ -10,8 +10,10 @@ from grpc import aio
 from diptych.v1 import admin_service_pb2 as pb
 from diptych.v1 import admin_service_pb2_grpc
 from diptych.version import __version__
+from serving.backend import Backend
+from serving.rpc.encoder_service import encoder_to_wire
 from serving.rpc.limits import published_limits
-from serving.rpc.unimplemented import UNIMPLEMENTED_METHODS, refuse
+from serving.rpc.unimplemented import UNIMPLEMENTED_METHODS
 
 __all__ = ["AdminServicer"]
 
@@ -19,9 +21,14 @@ Context = aio.ServicerContext[Any, Any]
 
 
 class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
-    """Answers for the server as a whole."""
+    """Answers for the server as a whole.
 
-    def __init__(self) -> None:
+    Args:
+        backend: What it stands on.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
         self._start_time = Timestamp()
         self._start_time.GetCurrentTime()
 
@@ -39,9 +46,11 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         )
 
     async def LoadEncoder(self, request: pb.LoadEncoderRequest, context: Context) -> pb.LoadEncoderResponse:
-        """Is not offered yet."""
-        raise refuse("diptych.v1.AdminService.LoadEncoder")
+        """Loads an encoder, or swaps it for what its bundle holds now."""
+        info = await self._backend.lifecycle.load(request.name)
+        return pb.LoadEncoderResponse(encoder=encoder_to_wire(info.name, self._backend.pool.state(info.name), info))
 
     async def UnloadEncoder(self, request: pb.UnloadEncoderRequest, context: Context) -> pb.UnloadEncoderResponse:
-        """Is not offered yet."""
-        raise refuse("diptych.v1.AdminService.UnloadEncoder")
+        """Unloads an encoder once it has finished what it accepted."""
+        await self._backend.lifecycle.unload(request.name)
+        return pb.UnloadEncoderResponse()

@@ -37,6 +37,7 @@ ENCODER_STATE_TO_WIRE = {
     EncoderPhase.LOADING: encoder_service_pb2.ENCODER_STATE_LOADING,
     EncoderPhase.SERVING: encoder_service_pb2.ENCODER_STATE_SERVING,
     EncoderPhase.REFUSED: encoder_service_pb2.ENCODER_STATE_REFUSED,
+    EncoderPhase.DRAINING: encoder_service_pb2.ENCODER_STATE_DRAINING,
     EncoderPhase.STOPPED: encoder_service_pb2.ENCODER_STATE_DRAINING,
 }
 PURPOSES = {

@@ -9,7 +9,7 @@ import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from grpc import aio
 
-from diptych.v1 import admin_service_pb2, job_service_pb2, snapshot_service_pb2
+from diptych.v1 import job_service_pb2, snapshot_service_pb2
 from serving.errors import Unsupported
 from serving.rpc.generic_service import generic_service
 
@@ -20,13 +20,8 @@ ABSENT_SERVICES: tuple[ServiceDescriptor, ...] = (
     snapshot_service_pb2.DESCRIPTOR.services_by_name["SnapshotService"],
 )
 """Services of which no method is offered."""
-ABSENT_METHODS = tuple(
-    admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"].methods_by_name[name]
-    for name in ("LoadEncoder", "UnloadEncoder")
-)
 UNIMPLEMENTED_METHODS: tuple[str, ...] = tuple(
-    method.full_name
-    for method in (*ABSENT_METHODS, *(method for service in ABSENT_SERVICES for method in service.methods))
+    method.full_name for service in ABSENT_SERVICES for method in service.methods
 )
 """Full names of all methods that answer UNIMPLEMENTED."""
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.bundle.encoder import Prepared
 from serving.config import ServerConfig
-from serving.encoders.pool import EncoderPool
+from serving.encoders.loading import BundleFolder
 from serving.server import Server, serve
 from tests.serving.fake_encoders import FakeEncoder, FakeLoader, write_bundle
 
@@ -43,7 +43,7 @@ def main(folder: Path, gate: Path, drain_timeout_s: float) -> int:
 
     def make_server(config: ServerConfig) -> Server:
         loader = FakeLoader(GatedEncoder("words", gate))
-        return Server(config, pool=EncoderPool(config.bundles, config.runtime, load=loader))
+        return Server(config, bundles=BundleFolder(config.bundles, config.runtime, load=loader))
 
     def announce(line: str) -> None:
         sys.stdout.write(f"{line}\n")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from serving.config import ServerConfig
-from serving.encoders.pool import EncoderPool
+from serving.encoders.loading import BundleFolder
 from serving.server import Server
 from tests.serving.fake_encoders import FakeEncoder, FakeLoader, write_bundle
 
@@ -38,8 +38,8 @@ class RunningServer:
         return self.server.address
 
     async def _start(self) -> Server:
-        pool = EncoderPool(self._config.bundles, self._config.runtime, load=self.loader)
-        server = Server(self._config, pool=pool)
+        bundles = BundleFolder(self._config.bundles, self._config.runtime, load=self.loader)
+        server = Server(self._config, bundles=bundles)
         await server.listen()
         return server
 

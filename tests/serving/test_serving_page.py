@@ -84,6 +84,6 @@ def test_the_flags_have_the_defaults_that_are_shown() -> None:
 
 def test_the_metrics_have_the_names_that_are_shown() -> None:
     registry: CollectorRegistry = CallMetrics().registry
-    registry.register(EncoderMetrics(EncoderPool(None, RuntimeConfig())))
+    registry.register(EncoderMetrics(EncoderPool(RuntimeConfig())))
     ours = {metric.name for metric in registry.collect() if metric.name.startswith("diptych_")}
     assert ours == {row[0].strip("`") for row in rows_of("Metrics") if "process" not in row[0]}

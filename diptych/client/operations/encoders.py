@@ -12,7 +12,7 @@ from diptych.client.requests import embed_request, inputs_of
 from diptych.client.types import Embeddings, Encoder, Image, ServerInformation
 from diptych.v1 import admin_service_pb2, encoder_service_pb2
 
-__all__ = ["embed", "get_encoder", "get_server", "list_encoders"]
+__all__ = ["embed", "get_encoder", "get_server", "list_encoders", "load_encoder", "unload_encoder"]
 
 
 def get_server() -> Operation[ServerInformation]:
@@ -43,6 +43,19 @@ def get_encoder(name: str) -> Operation[Encoder]:
     request = encoder_service_pb2.GetEncoderRequest(name=name)
     reply = yield Call("EncoderService/GetEncoder", request, encoder_service_pb2.GetEncoderResponse)
     return encoder_of(reply.encoder)
+
+
+def load_encoder(name: str) -> Operation[Encoder]:
+    """Loads an encoder, or swaps it for what its bundle holds now."""
+    request = admin_service_pb2.LoadEncoderRequest(name=name)
+    reply = yield Call("AdminService/LoadEncoder", request, admin_service_pb2.LoadEncoderResponse)
+    return encoder_of(reply.encoder)
+
+
+def unload_encoder(name: str) -> Operation[None]:
+    """Unloads an encoder."""
+    request = admin_service_pb2.UnloadEncoderRequest(name=name)
+    yield Call("AdminService/UnloadEncoder", request, admin_service_pb2.UnloadEncoderResponse)
 
 
 def embed(texts: Iterable[str] | None, images: Iterable[Image] | None, options: EmbedOptions) -> Operation[Embeddings]:

@@ -212,3 +212,15 @@ def test_the_client_s_import_stays_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_encoders_are_listed_unloaded_and_loaded(run: Run) -> None:
+    code, out, _ = run("encoders", "list")
+    assert code == 0
+    assert "pictures" in out
+    assert run("encoders", "unload", "words")[0] == 0
+    assert [one["name"] for one in as_json(run("encoders", "list", "--json"))] == ["pictures"]
+    assert as_json(run("encoders", "load", "words", "--json"))["state"] == "serving"
+    code, _, err = run("encoders", "load", "nobody")
+    assert code == 1
+    assert "no bundle named 'nobody'" in err

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from models.bundle.encoder import Encoder, EncoderInfo, Modality, Prepared, Purpose
 from models.bundle.load import BundleError
 from serving.encoders.config import RuntimeConfig
+from serving.encoders.lifecycle import EncoderLifecycle
+from serving.encoders.loading import BundleFolder
 from serving.encoders.pool import EncoderPool
 from serving.encoders.state import EncoderPhase
 from serving.errors import (
@@ -26,6 +28,7 @@ from serving.errors import (
 )
 
 Start = Callable[[Path], Awaitable[EncoderPool]]
+Load = Callable[[Path, RuntimeConfig], Sequence[Encoder]]
 CONFIG = RuntimeConfig(threads=1, queue_tokens=8)
 
 
@@ -77,14 +80,20 @@ async def start() -> AsyncIterator[Start]:
     pools: list[EncoderPool] = []
 
     async def started(folder: Path) -> EncoderPool:
-        pool = EncoderPool(folder, CONFIG, load=load)
+        pool, lifecycle = over(folder, load)
         pools.append(pool)
-        await pool.start()
+        await lifecycle.start()
         return pool
 
     yield started
     for pool in pools:
         await pool.close(drain_s=5)
+
+
+def over(folder: Path, load: Load) -> tuple[EncoderPool, EncoderLifecycle]:
+    """A pool over a folder of bundles."""
+    pool = EncoderPool(CONFIG)
+    return pool, EncoderLifecycle(pool, BundleFolder(folder, CONFIG, load=load))
 
 
 async def test_embeds_in_order_and_one_bad_item_costs_only_itself(start: Start, tmp_path: Path) -> None:
@@ -134,7 +143,7 @@ async def test_says_not_ready_while_loading(tmp_path: Path) -> None:
         assert gate.wait(10)
         return load(bundle_dir, config)
 
-    pool = EncoderPool(bundles(tmp_path, "text"), CONFIG, load=slow_load)
+    pool, lifecycle = over(bundles(tmp_path, "text"), slow_load)
     seen: list[tuple[str, EncoderPhase]] = []
     loading = asyncio.Event()
 
@@ -146,7 +155,7 @@ async def test_says_not_ready_while_loading(tmp_path: Path) -> None:
     for ask in (pool.state, pool.resolve):
         with pytest.raises(NotReady):  # before the folder is read
             ask("text")
-    starting = asyncio.create_task(pool.start())
+    starting = asyncio.create_task(lifecycle.start())
     await asyncio.wait_for(loading.wait(), 10)
     with pytest.raises(NotReady):
         pool.resolve("", Modality.TEXT)
@@ -163,8 +172,8 @@ async def test_says_not_ready_while_loading(tmp_path: Path) -> None:
 async def test_one_item_and_many_are_admitted_by_the_same_rule(tmp_path: Path) -> None:
     encoder = FakeEncoder("text", Modality.TEXT)
     encoder.gate.clear()
-    pool = EncoderPool(bundles(tmp_path, "text"), CONFIG, load=lambda *_: [encoder])
-    await pool.start()
+    pool, lifecycle = over(bundles(tmp_path, "text"), lambda *_: [encoder])
+    await lifecycle.start()
     held = asyncio.create_task(pool.embed("text", ["x" * 20] * 10))
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):

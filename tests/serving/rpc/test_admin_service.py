@@ -11,6 +11,7 @@ from google.rpc import error_details_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 from grpc_status import rpc_status
 
+from diptych.client.errors import NotFoundError
 from diptych.client.sync import Client
 from serving.config import MAX_MESSAGE_BYTES
 from tests.serving.running_server import RunningServer
@@ -54,7 +55,7 @@ def test_the_server_says_what_it_is_and_allows(client: Client) -> None:
 
 def test_what_is_listed_as_unimplemented_is_and_says_so(client: Client, channel: grpc.Channel) -> None:
     listed = client.server().unimplemented_methods
-    assert len(listed) == 13
+    assert len(listed) == 11
     pool = descriptor_pool.Default()
     for name in listed:
         with pytest.raises(grpc.RpcError, match=f"{name} is not offered by this server yet") as caught:
@@ -113,3 +114,18 @@ def test_a_defect_says_nothing_but_internal(
     with pytest.raises(Exception, match="the server failed; its log has the cause") as caught:
         client.embed(["a"])
     assert (getattr(caught.value, "code", ""), getattr(caught.value, "reason", "")) == ("INTERNAL", "INTERNAL")
+
+
+def test_an_encoder_is_unloaded_and_loaded_again_while_the_other_answers(client: Client, server: RunningServer) -> None:
+    client.unload_encoder("words")
+    assert [encoder.name for encoder in client.encoders()] == ["pictures"]
+    with pytest.raises(NotFoundError):
+        client.embed(["a"], encoder="words")
+    with pytest.raises(NotFoundError, match="no bundle named 'nobody' is under the bundles folder"):
+        client.load_encoder("nobody")
+    assert client.embed(images=[b"IMG"], encoder="pictures").vectors.shape == (1, 8)
+
+    loaded = client.load_encoder("words")
+
+    assert (loaded.name, loaded.state, loaded.dimension) == ("words", "serving", 8)
+    assert client.embed(["a"], encoder="words").vectors.shape == (1, 8)

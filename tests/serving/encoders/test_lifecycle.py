@@ -1,0 +1,274 @@
+"""Encoders come and go while others, and their own predecessors, answer."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.bundle.encoder import Encoder, EncoderInfo, Modality, Prepared, Purpose
+from models.bundle.errors import BundleError
+from serving.encoders.config import RuntimeConfig
+from serving.encoders.lifecycle import EncoderLifecycle
+from serving.encoders.loading import BundleFolder
+from serving.encoders.pool import EncoderPool
+from serving.encoders.state import EncoderPhase
+from serving.errors import BundleTooLarge, EncoderNotFound, EncoderRefused
+
+INFO = EncoderInfo(
+    name="", version="1", modality=Modality.TEXT, dimension=1, metric="cosine", space="s", fingerprint="f",
+    precision="fp32", max_tokens=20, image_size_px=0,
+)  # fmt: skip
+LOOK_S = 0.01
+
+
+class Constant:
+    """Gives the number that its bundle holds; may be held."""
+
+    def __init__(self, name: str, number: float) -> None:
+        self.info = replace(INFO, name=name, version=str(number))
+        self._number = number
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+
+    def prepare(self, item: str | bytes, *, purpose: Purpose = Purpose.DOCUMENT, truncate: bool = True) -> Prepared:
+        return Prepared(np.zeros(len(item), np.int64), len(item))
+
+    def run(self, batch: Sequence[Prepared]) -> NDArray[np.float32]:
+        self.entered.set()
+        assert self.gate.wait(10)
+        return np.full((len(batch), 1), self._number, np.float32)
+
+
+class Shelf:
+    """A folder of bundles that hold a number each, and what was loaded of them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.loaded: list[Constant] = []
+        self.free_bytes: int | None = None
+
+    def write(self, folder: str, content: object, *, name: str | None = None) -> None:
+        (self.path / folder).mkdir(exist_ok=True)
+        (self.path / folder / "diptych.json").write_text(json.dumps({"number": content, "name": name or folder}))
+
+    def load(self, folder: Path, _: RuntimeConfig) -> Sequence[Encoder]:
+        manifest = json.loads((folder / "diptych.json").read_text())
+        if not isinstance(manifest["number"], int):
+            raise BundleError("diptych.json: no number")
+        encoder = Constant(manifest["name"], manifest["number"])
+        self.loaded.append(encoder)
+        return [encoder]
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path)
+
+
+@asynccontextmanager
+async def started(shelf: Shelf) -> AsyncIterator[tuple[EncoderPool, EncoderLifecycle]]:
+    config = RuntimeConfig(threads=1)
+    pool = EncoderPool(config)
+    folder = BundleFolder(shelf.path, config, load=shelf.load, available=lambda: shelf.free_bytes)
+    lifecycle = EncoderLifecycle(pool, folder)
+    await lifecycle.start()
+    yield pool, lifecycle
+    await pool.close(drain_s=5)
+    await lifecycle.close()
+
+
+async def ask(pool: EncoderPool, name: str) -> float:
+    return float((await pool.embed(name, ["x"])).vectors[0, 0])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(LOOK_S)
+
+
+def phases(pool: EncoderPool) -> dict[str, str]:
+    return {name: str(state.phase) for name, state in pool.states().items()}
+
+
+async def test_a_swap_lets_the_old_one_finish_and_the_others_alone(shelf: Shelf) -> None:
+    shelf.write("one", 1)
+    shelf.write("other", 7)
+    async with started(shelf) as (pool, lifecycle):
+        heard: list[tuple[str, object]] = []
+        pool.add_listener(lambda name, state: heard.append((name, state and state.phase)))
+        old = shelf.loaded[0]
+        old.gate.clear()
+        accepted = asyncio.create_task(ask(pool, "one"))
+        assert await asyncio.to_thread(old.entered.wait, 10)
+
+        shelf.write("one", 2)
+        info = await lifecycle.load("one")
+
+        assert info.version == "2"
+        assert await ask(pool, "one") == 2  # while the old one is still at work
+        old.gate.set()
+        assert await accepted == 1
+        assert await ask(pool, "other") == 7
+        assert heard == [("one", EncoderPhase.SERVING)]  # it never ceased to serve
+
+
+async def test_a_stream_of_requests_sees_no_error_through_many_swaps(shelf: Shelf) -> None:
+    shelf.write("one", 0)
+    async with started(shelf) as (pool, lifecycle):
+        found: list[float] = []
+        stop = asyncio.Event()
+
+        async def go_on_asking() -> None:
+            while not stop.is_set():
+                found.append(await ask(pool, "one"))
+                await asyncio.sleep(0)
+
+        asking = [asyncio.create_task(go_on_asking()) for _ in range(4)]
+        for number in range(1, 15):
+            shelf.write("one", number)
+            await lifecycle.load("one")
+        stop.set()
+        await asyncio.gather(*asking)
+        assert await ask(pool, "one") == 14
+        assert set(found) <= set(range(15))
+        assert len(set(found)) > 3
+
+
+async def test_a_bundle_that_is_refused_leaves_the_old_one_in_place(shelf: Shelf) -> None:
+    shelf.write("one", 1)
+    async with started(shelf) as (pool, lifecycle):
+        shelf.write("one", "nothing")
+        with pytest.raises(EncoderRefused, match=r"no number; what was loaded of it before still answers"):
+            await lifecycle.load("one")
+        assert await ask(pool, "one") == 1
+        assert phases(pool) == {"one": "serving"}
+
+        shelf.write("new", "nothing")
+        with pytest.raises(EncoderRefused, match=r"no number$"):
+            await lifecycle.load("new")
+        assert phases(pool) == {"new": "refused", "one": "serving"}
+        shelf.write("new", 3)
+        await lifecycle.load("new")
+        assert await ask(pool, "new") == 3
+
+        shelf.write("thief", 9, name="one")
+        with pytest.raises(EncoderRefused, match="names its encoder 'one', as bundle 'one' does; rename one"):
+            await lifecycle.load("thief")
+        assert await ask(pool, "one") == 1
+
+
+async def test_an_unloaded_encoder_finishes_first_and_is_then_unknown(shelf: Shelf) -> None:
+    shelf.write("one", 1)
+    async with started(shelf) as (pool, lifecycle):
+        heard: list[object] = []
+        pool.add_listener(lambda _, state: heard.append(state and state.phase))
+        [encoder] = shelf.loaded
+        encoder.gate.clear()
+        accepted = asyncio.create_task(ask(pool, "one"))
+        assert await asyncio.to_thread(encoder.entered.wait, 10)
+        unloading = asyncio.create_task(lifecycle.unload("one"))
+        await until(lambda: bool(heard))
+        with pytest.raises(EncoderNotFound, match="is being unloaded"):
+            await ask(pool, "one")
+        encoder.gate.set()
+        await unloading
+        assert await accepted == 1
+        assert heard == [EncoderPhase.DRAINING, None]
+        with pytest.raises(EncoderNotFound, match="no encoder named 'one'"):
+            await lifecycle.unload("one")
+        with pytest.raises(EncoderNotFound, match="no encoder named 'one'"):
+            pool.state("one")
+        await lifecycle.load("one")
+        assert await ask(pool, "one") == 1
+
+
+@pytest.mark.parametrize("name", ["missing", "../outside", "one/..", "", "."])
+async def test_only_a_folder_of_the_shelf_is_loaded(shelf: Shelf, name: str) -> None:
+    shelf.write("one", 1)
+    (shelf.path.parent / "outside").mkdir(exist_ok=True)
+    (shelf.path.parent / "outside" / "diptych.json").write_text("{}")
+    async with started(shelf) as (pool, lifecycle):
+        with pytest.raises(EncoderNotFound, match="give its folder's name alone"):
+            await lifecycle.load(name)
+        assert phases(pool) == {"one": "serving"}
+
+
+async def test_a_bundle_that_does_not_fit_the_memory_is_not_read(shelf: Shelf) -> None:
+    shelf.write("one", 1)
+    async with started(shelf) as (pool, lifecycle):
+        shelf.write("large", 2)
+        (shelf.path / "large" / "onnx").mkdir()
+        (shelf.path / "large" / "onnx" / "model.onnx").write_bytes(bytes(3_000_000))
+        shelf.free_bytes = 5_999_999
+        with pytest.raises(BundleTooLarge, match="'large' takes about 6 MB and 6 MB are free; unload another"):
+            await lifecycle.load("large")
+        assert len(shelf.loaded) == 1
+        assert phases(pool) == {"large": "refused", "one": "serving"}
+        shelf.free_bytes = 6_000_000
+        await lifecycle.load("large")
+        assert await ask(pool, "large") == 2
+
+
+async def test_a_watched_folder_is_followed(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.write("one", 1)
+    async with started(shelf) as (pool, lifecycle):
+        watching = asyncio.create_task(lifecycle.watch(LOOK_S))
+        await asyncio.sleep(5 * LOOK_S)
+        assert len(shelf.loaded) == 1  # nothing is read again
+
+        shelf.write("two", 2)
+        await until(lambda: phases(pool).get("two") == "serving")
+        shelf.write("two", 22)
+        await until(lambda: pool.running()["two"].encoder.info.version == "22")
+        shelf.write("bad", "nothing")
+        await until(lambda: phases(pool).get("bad") == "refused")
+        reads = len(shelf.loaded)
+        await asyncio.sleep(5 * LOOK_S)
+        assert len(shelf.loaded) == reads  # a refused one is not tried for ever
+        shelf.write("bad", 3)
+        await until(lambda: phases(pool).get("bad") == "serving")
+        shutil.rmtree(tmp_path / "two")
+        shutil.rmtree(tmp_path / "bad")
+        await until(lambda: phases(pool) == {"one": "serving"})
+        assert await ask(pool, "one") == 1
+        assert not watching.done()
+        watching.cancel()
+
+
+async def test_a_bundle_that_is_still_being_copied_is_not_read(shelf: Shelf) -> None:
+    async with started(shelf) as (pool, lifecycle):
+        watching = asyncio.create_task(lifecycle.watch(5 * LOOK_S))
+        shelf.write("slow", "half of it")
+        for size in range(20):  # a file that grows faster than the looks come
+            (shelf.path / "slow" / "weights").write_bytes(bytes(size + 1))
+            await asyncio.sleep(LOOK_S)
+        shelf.write("slow", 5)
+        await until(lambda: phases(pool).get("slow") == "serving")
+        assert await ask(pool, "slow") == 5
+        assert len(shelf.loaded) == 1
+        watching.cancel()
+
+
+async def test_a_load_whose_caller_leaves_is_finished_all_the_same(shelf: Shelf) -> None:
+    shelf.write("one", 1)
+    async with started(shelf) as (pool, lifecycle):
+        shelf.write("new", 2)
+        loading = asyncio.create_task(lifecycle.load("new"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        loading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await loading
+        await until(lambda: phases(pool).get("new") == "serving")
