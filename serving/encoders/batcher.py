@@ -12,7 +12,11 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.bundle.encoder import Encoder, Modality
+from serving.encoders.cache import KnownItem, VectorCache
 from serving.encoders.request import PendingItem, PendingRequest
 from serving.encoders.statistics import EncoderStatistics
 from serving.errors import Cancelled, DeadlineExceeded, Draining, Overloaded
@@ -49,14 +53,20 @@ class Batcher:
         encoder: What to run.
         batch_budget: Most tokens or pixels a batch, padding included.
         queue_bound: Queued cost from which new requests are refused.
+        cache: Keeps what comes out; None keeps nothing.
     """
 
-    def __init__(self, encoder: Encoder, *, batch_budget: int, queue_bound: int) -> None:
+    def __init__(
+        self, encoder: Encoder, *, batch_budget: int, queue_bound: int, cache: VectorCache | None = None
+    ) -> None:
         self._encoder = encoder
+        self._cache = cache
         self._batch_budget = batch_budget
         self._queue_bound = queue_bound
         self._changed = threading.Condition()
         self._waiting: list[PendingItem] = []
+        self._in_flight: dict[bytes, PendingItem] = {}
+        """Items that wait or run, by key."""
         self._queued_cost = 0
         self._closing = False
         self.statistics = EncoderStatistics()
@@ -102,9 +112,16 @@ class Batcher:
             self._changed.notify_all()
 
     def enqueue(self, items: Sequence[PendingItem]) -> None:
-        """Hands prepared items to the thread."""
+        """Hands prepared items to the thread; one that waits or runs already is not run again."""
         with self._changed:
-            self._waiting.extend(items)
+            for item in items:
+                first = self._in_flight.get(item.key)
+                if first is not None:
+                    first.followers.append((item.request, item.row))
+                    self.statistics.shared_item_count += 1
+                    continue
+                self._in_flight[item.key] = item
+                self._waiting.append(item)
             self._changed.notify_all()
 
     def close(self, *, timeout_s: float) -> bool:
@@ -121,8 +138,8 @@ class Batcher:
             self._changed.notify_all()
             finished = self._changed.wait_for(lambda: self._queued_cost <= 0, timeout=timeout_s)
             abandoned, self._waiting = self._waiting, []
-        for item in abandoned:
-            item.request.finish(Draining("the server shut down before this request ran"))
+        for request, _ in self._land(abandoned):
+            request.finish(Draining("the server shut down before this request ran"))
         self._thread.join(timeout=timeout_s)
         return finished
 
@@ -138,7 +155,8 @@ class Batcher:
 
     def _run(self, batch: Sequence[PendingItem]) -> None:
         started_s = time.monotonic()
-        wanted = [item for item in batch if self._still_wanted(item.request, started_s)]
+        with self._changed:
+            wanted = [item for item in batch if self._still_wanted(item, started_s)]
         if not wanted:
             return
         try:
@@ -147,21 +165,39 @@ class Batcher:
             # A defect of the runtime must cost its own batch only, never the thread and so every later caller.
             logger.exception("batch failed", extra={"encoder": self._encoder.info.name, "items": len(wanted)})
             self.statistics.failed_item_count += len(wanted)
-            for item in wanted:
-                item.request.finish(error)
+            for request, _ in self._land(wanted):
+                request.finish(error)
             return
         elapsed_s = time.monotonic() - started_s
         self._count(wanted, elapsed_s)
-        for request in {id(item.request): item.request for item in wanted}.values():
+        self._keep(wanted, vectors)
+        landed = [self._land([item]) for item in wanted]
+        self._note_times([target for targets in landed for target in targets], started_s, elapsed_s)
+        for targets, vector in zip(landed, vectors, strict=True):
+            for request, row in targets:
+                request.deliver(row, vector)
+
+    def _keep(self, ran: Sequence[PendingItem], vectors: NDArray[np.float32]) -> None:
+        if self._cache is None:
+            return
+        for item, vector in zip(ran, vectors, strict=True):
+            known = KnownItem(vector, item.prepared.cost, item.prepared.truncated)
+            self._cache.put(self._encoder.info.fingerprint, item.key, known)
+
+    def _note_times(self, targets: Sequence[tuple[PendingRequest, int]], started_s: float, elapsed_s: float) -> None:
+        for request in {id(request): request for request, _ in targets}.values():
             if request.first_batch_s is None:
-                request.first_batch_s = started_s
-                self.statistics.queue_s.add(started_s - request.queued_s)
+                # Who joined an item that was running already waited for nothing.
+                request.first_batch_s = max(started_s, request.queued_s)
+                self.statistics.queue_s.add(request.first_batch_s - request.queued_s)
             request.compute_s += elapsed_s
-        for item, vector in zip(wanted, vectors, strict=True):
-            item.request.vectors[item.row] = vector
-            item.request.remaining -= 1
-            if item.request.remaining == 0:
-                item.request.finish()
+
+    def _land(self, items: Sequence[PendingItem]) -> list[tuple[PendingRequest, int]]:
+        """Takes items out of flight, so that nobody joins them any more; returns where their vectors go."""
+        with self._changed:
+            for item in items:
+                self._in_flight.pop(item.key, None)
+        return [target for item in items for target in item.targets]
 
     def _count(self, ran: Sequence[PendingItem], elapsed_s: float) -> None:
         costs = [item.prepared.cost for item in ran]
@@ -172,7 +208,14 @@ class Batcher:
         found.batch_items.add(len(costs))
         found.compute_s.add(elapsed_s)
 
-    def _still_wanted(self, request: PendingRequest, now_s: float) -> bool:
+    def _still_wanted(self, item: PendingItem, now_s: float) -> bool:
+        """Drops an item for which nobody waits any more; under the lock, so that nobody joins it meanwhile."""
+        waiting = [request for request, _ in item.targets if self._still_waits(request, now_s)]
+        if not waiting:
+            self._in_flight.pop(item.key, None)
+        return bool(waiting)
+
+    def _still_waits(self, request: PendingRequest, now_s: float) -> bool:
         """Drops work whose caller has gone or whose deadline has passed, before it is computed."""
         if request.failed:
             return False

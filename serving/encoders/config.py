@@ -22,6 +22,8 @@ class RuntimeConfig:
     """Most tokens in one batch of texts, padding included; a single longer text still runs, alone."""
     batch_pixels: int = 4_194_304
     """Most pixels in one batch of images."""
+    cache_mb: int = 0
+    """Memory, in MB, for the vectors of the items asked for last; 0 keeps none."""
     queue_tokens: int = 262_144
     """Queued texts, in tokens, from which new requests are refused."""
     queue_pixels: int = 134_217_728
@@ -35,6 +37,8 @@ class RuntimeConfig:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1")
         if self.threads < 0:
             raise ValueError(f"threads ({self.threads}) must be 0 (all cores) or more")
+        if self.cache_mb < 0:
+            raise ValueError(f"cache_mb ({self.cache_mb}) must be 0 (no cache) or more")
 
     @property
     def graph_threads(self) -> int:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.bundle.encoder import Encoder, EncoderInfo, Modality, Prepared, Purpose
+from models.bundle.encoder import Encoder, EncoderInfo, Modality, Purpose
 from serving.encoders.batcher import Batcher
+from serving.encoders.cache import KnownItem, VectorCache
 from serving.encoders.config import RuntimeConfig
-from serving.encoders.preparing import estimated_cost, prepare_all
+from serving.encoders.preparing import ReadyItem, estimated_cost, prepare_all
 from serving.encoders.request import EmbedOutcome, PendingItem, PendingRequest
 from serving.encoders.state import EncoderPhase, EncoderState
 from serving.encoders.statistics import EncoderStatistics
@@ -61,6 +62,8 @@ class EncoderPool:
         self.is_loading = False
         """Whether further encoders may come by themselves: nobody knows yet which names there will be."""
         self._listeners: list[StateListener] = []
+        self.cache = VectorCache(config.cache_mb * 1_000_000)
+        """Vectors of the items asked for last."""
         self._prepare_threads = ThreadPoolExecutor(config.prepare_threads, thread_name_prefix="prepare")
 
     async def close(self, *, drain_s: float) -> bool:
@@ -205,13 +208,14 @@ class EncoderPool:
         loop = asyncio.get_running_loop()
         arrival_s = time.monotonic()
         results = await loop.run_in_executor(
-            self._prepare_threads, prepare_all, encoder, items, purpose, truncate, deadline_s
+            self._prepare_threads, prepare_all, encoder, items, purpose, truncate, deadline_s, self.cache
         )
-        prepared = {row: result for row, result in enumerate(results) if isinstance(result, Prepared)}
+        ready = {row: result for row, result in enumerate(results) if isinstance(result, ReadyItem)}
+        known = {row: result for row, result in enumerate(results) if isinstance(result, KnownItem)}
         errors = {row: result for row, result in enumerate(results) if isinstance(result, ServingError)}
         request = PendingRequest(
             vectors=np.zeros((len(items), encoder.info.dimension), np.float32),
-            remaining=len(prepared),
+            remaining=len(ready),
             done=loop.create_future(),
             loop=loop,
             arrival_s=arrival_s,
@@ -219,20 +223,23 @@ class EncoderPool:
             deadline_s=deadline_s,
         )
         batcher.statistics.prepare_s.add(request.queued_s - arrival_s)
-        if prepared:
-            batcher.enqueue([PendingItem(request, row, item) for row, item in prepared.items()])
+        for row, item in known.items():
+            request.vectors[row] = item.vector
+        if ready:
+            batcher.enqueue([PendingItem(request, row, item.key, item.prepared) for row, item in ready.items()])
             try:
                 await request.done
             except asyncio.CancelledError:
                 request.abandoned = True
                 raise
         is_text = encoder.info.modality is Modality.TEXT
+        told = {row: item.prepared for row, item in ready.items()} | known
         return EmbedOutcome(
             info=encoder.info,
             vectors=request.vectors,
             errors=errors,
-            token_counts=[prepared[row].cost if is_text and row in prepared else 0 for row in range(len(items))],
-            truncated=[row in prepared and prepared[row].truncated for row in range(len(items))],
+            token_counts=[told[row].cost if is_text and row in told else 0 for row in range(len(items))],
+            truncated=[row in told and told[row].truncated for row in range(len(items))],
             queue_s=(request.first_batch_s or time.monotonic()) - arrival_s,
             compute_s=request.compute_s,
         )
@@ -268,6 +275,7 @@ class EncoderPool:
             encoder,
             batch_budget=config.batch_tokens if is_text else config.batch_pixels,
             queue_bound=config.queue_tokens if is_text else config.queue_pixels,
+            cache=self.cache if config.cache_mb else None,
         )
         self._running[name] = RunningEncoder(encoder, batcher, folder)
         self.set_state(name, EncoderState(EncoderPhase.SERVING))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from models.bundle.encoder import Encoder, EncoderInfo, Modality, Prepared, Purpose
 from models.bundle.pixels import ImageError, ImageTooLargeError
+from serving.encoders.cache import KnownItem, VectorCache, item_key
 from serving.errors import (
     DeadlineExceeded,
     InputTooLarge,
@@ -16,7 +18,16 @@ from serving.errors import (
     UndecodableImage,
 )
 
-__all__ = ["estimated_cost", "prepare_all"]
+__all__ = ["ReadyItem", "estimated_cost", "prepare_all"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyItem:
+    """An item that the graph can take."""
+
+    key: bytes
+    """By `item_key`."""
+    prepared: Prepared
 
 
 def estimated_cost(item: str | bytes, info: EncoderInfo) -> int:
@@ -35,8 +46,13 @@ def estimated_cost(item: str | bytes, info: EncoderInfo) -> int:
 
 
 def prepare_all(
-    encoder: Encoder, items: Sequence[str | bytes], purpose: Purpose, truncate: bool, deadline_s: float | None
-) -> list[Prepared | ServingError]:
+    encoder: Encoder,
+    items: Sequence[str | bytes],
+    purpose: Purpose,
+    truncate: bool,
+    deadline_s: float | None,
+    cache: VectorCache,
+) -> list[ReadyItem | KnownItem | ServingError]:
     """Prepares a request's items; blocks.
 
     Args:
@@ -45,18 +61,25 @@ def prepare_all(
         purpose: Chooses the prompt, where the encoder has any.
         truncate: Whether over-long texts are cut; otherwise they fail.
         deadline_s: Monotonic time after which nobody waits.
+        cache: What is known already is not prepared.
 
     Returns:
-        For each item what the graph takes, or why there is nothing.
+        For each item what the graph takes, what it gave before, or why there is nothing.
 
     Raises:
         DeadlineExceeded: The deadline passed on the way.
     """
-    results: list[Prepared | ServingError] = []
+    results: list[ReadyItem | KnownItem | ServingError] = []
     for item in items:
         if deadline_s is not None and time.monotonic() >= deadline_s:
             raise DeadlineExceeded("the deadline passed while the request was prepared; allow more time or send less")
-        results.append(_prepare(encoder, item, purpose, truncate))
+        key = item_key(item, purpose=purpose, truncate=truncate)
+        known = cache.get(encoder.info.fingerprint, key)
+        if known is not None:
+            results.append(known)
+            continue
+        prepared = _prepare(encoder, item, purpose, truncate)
+        results.append(ReadyItem(key, prepared) if isinstance(prepared, Prepared) else prepared)
     return results
 
 

@@ -55,6 +55,18 @@ class PendingRequest:
     compute_s: float = 0.0
     failed: bool = False
 
+    def deliver(self, row: int, vector: NDArray[np.float32]) -> None:
+        """Takes the vector of one item, and wakes the caller with the last.
+
+        Args:
+            row: The item's.
+            vector: `[dimension]`.
+        """
+        self.vectors[row] = vector
+        self.remaining -= 1
+        if self.remaining == 0:
+            self.finish()
+
     def finish(self, error: BaseException | None = None) -> None:
         """Wakes the caller, with an error or without; later calls change nothing."""
         if self.failed:
@@ -76,10 +88,19 @@ class PendingRequest:
             self.abandoned = True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PendingItem:
-    """One prepared item and where its vector goes."""
+    """One prepared item and where its vector goes; changed under the batcher's lock only."""
 
     request: PendingRequest
     row: int
+    key: bytes
+    """Equal items of one encoder have one key."""
     prepared: Prepared = field(repr=False)
+    followers: list[tuple[PendingRequest, int]] = field(default_factory=list, repr=False)
+    """Further requests for the same item, and their rows."""
+
+    @property
+    def targets(self) -> list[tuple[PendingRequest, int]]:
+        """Requests and rows that the vector goes to."""
+        return [(self.request, self.row), *self.followers]

@@ -50,6 +50,8 @@ class EncoderStatistics:
     """Their tokens or pixels."""
     padded_cost: int = 0
     """The same with what padding added: what the graph computed."""
+    shared_item_count: int = 0
+    """Items that waited for an equal one, already queued or running, instead of running themselves."""
     failed_item_count: int = 0
     """Items of batches that the graph failed on."""
     refused_count: int = 0

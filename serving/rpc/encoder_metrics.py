@@ -18,6 +18,7 @@ _COUNTERS: Mapping[str, tuple[str, Callable[[EncoderStatistics], float]]] = {
     "items": ("Inputs that ran.", lambda found: found.item_count),
     "cost": ("Tokens or pixels of these inputs.", lambda found: found.cost),
     "padded_cost": ("The same with padding: what the graph computed.", lambda found: found.padded_cost),
+    "shared_items": ("Inputs that waited for an equal one in flight.", lambda found: found.shared_item_count),
     "failed_items": ("Inputs of batches that the graph failed on.", lambda found: found.failed_item_count),
     "refused": ("Requests that found the queue full.", lambda found: found.refused_count),
 }
@@ -78,6 +79,15 @@ class EncoderMetrics(Collector):
             for stage, distribution in _STAGES.items():
                 _add(stages, [name, stage], distribution(found))
         yield from (dropped, sizes, stages)
+        yield from self._cache()
+
+    def _cache(self) -> Iterator[Any]:
+        cache = self._pool.cache
+        yield GaugeMetricFamily("diptych_cache_bytes", "Memory of the cached vectors.", value=cache.bytes)
+        asked = CounterMetricFamily("diptych_cache_items", "Inputs looked up in the cache.", labels=["result"])
+        asked.add_metric(["hit"], cache.hit_count)
+        asked.add_metric(["miss"], cache.miss_count)
+        yield asked
 
 
 def _add(family: HistogramMetricFamily, labels: list[str], distribution: Distribution) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
+from itertools import count
 
 import numpy as np
 import pytest
@@ -55,6 +56,10 @@ class FakeEncoder:
         return np.array([[item.cost, item.cost] for item in batch], np.float32)
 
 
+KEYS = (number.to_bytes(8, "big") for number in count())
+"""No two items are equal, unless a test says so."""
+
+
 def prepared(cost: int) -> Prepared:
     return Prepared(np.zeros(cost, np.int64), cost)
 
@@ -70,7 +75,7 @@ def pending(costs: Sequence[int], deadline_s: float | None = None) -> tuple[Pend
         queued_s=time.monotonic(),
         deadline_s=deadline_s,
     )
-    return request, [PendingItem(request, row, prepared(cost)) for row, cost in enumerate(costs)]
+    return request, [PendingItem(request, row, next(KEYS), prepared(cost)) for row, cost in enumerate(costs)]
 
 
 async def test_batches_hold_like_lengths_and_every_item_once() -> None:
@@ -227,3 +232,79 @@ def test_a_value_on_a_bound_belongs_below_it() -> None:
         found.add(value)
     assert found.counts == [2, 1, 1, 1]
     assert found.total == pytest.approx(10.6)
+
+
+def ask_again(item: PendingItem, *, deadline_s: float | None = None) -> tuple[PendingRequest, list[PendingItem]]:
+    """A further request, for an item that is equal to another's."""
+    request, [own] = pending([item.prepared.cost], deadline_s)
+    own.key = item.key
+    return request, [own]
+
+
+async def test_an_item_in_flight_is_not_run_again() -> None:
+    encoder = FakeEncoder()
+    encoder.gate.clear()
+    batcher = Batcher(encoder, batch_budget=100, queue_bound=1000)
+    first, [running] = pending([3])
+    batcher.enqueue([running])
+    assert await asyncio.to_thread(encoder.entered.wait, 10)
+    second, again = ask_again(running)  # while it runs
+    batcher.enqueue(again)
+    third, [waiting] = pending([5])
+    fourth, twice = ask_again(waiting)
+    batcher.enqueue([waiting, *twice])
+    encoder.gate.set()
+    await asyncio.wait_for(asyncio.gather(*(request.done for request in (first, second, third, fourth))), 10)
+
+    assert encoder.batches == [[3], [5]]
+    assert [float(request.vectors[0, 0]) for request in (first, second, third, fourth)] == [3, 3, 5, 5]
+    assert batcher.statistics.shared_item_count == 2
+    fifth, later = ask_again(running)  # when it has landed
+    batcher.enqueue(later)
+    await asyncio.wait_for(fifth.done, 10)
+    assert encoder.batches == [[3], [5], [3]]
+    batcher.close(timeout_s=5)
+
+
+async def test_who_joined_is_served_when_the_first_caller_leaves() -> None:
+    encoder = FakeEncoder()
+    encoder.gate.clear()
+    batcher = Batcher(encoder, batch_budget=100, queue_bound=1000)
+    blocker, items = pending([1])
+    batcher.enqueue(items)
+    assert await asyncio.to_thread(encoder.entered.wait, 10)
+    gone, [item] = pending([4])
+    stays, again = ask_again(item)
+    late, lost = ask_again(item, deadline_s=time.monotonic() - 1)
+    batcher.enqueue([item, *again, *lost])
+    gone.abandoned = True
+    encoder.gate.set()
+
+    await asyncio.wait_for(asyncio.gather(blocker.done, stays.done), 10)
+    assert float(stays.vectors[0, 0]) == 4
+    for request, expected in ((gone, Cancelled), (late, DeadlineExceeded)):
+        with pytest.raises(expected):
+            await asyncio.wait_for(request.done, 10)
+    batcher.close(timeout_s=5)
+
+
+async def test_a_failing_graph_fails_those_who_joined_too() -> None:
+    encoder = FakeEncoder()
+    encoder.fail = True
+    encoder.gate.clear()
+    batcher = Batcher(encoder, batch_budget=100, queue_bound=1000)
+    first, [item] = pending([4])
+    batcher.enqueue([item])
+    assert await asyncio.to_thread(encoder.entered.wait, 10)
+    second, again = ask_again(item)
+    batcher.enqueue(again)
+    encoder.gate.set()
+    for request in (first, second):
+        with pytest.raises(RuntimeError, match="the graph broke"):
+            await asyncio.wait_for(request.done, 10)
+    encoder.fail = False
+    third, later = ask_again(item)
+    batcher.enqueue(later)
+    await asyncio.wait_for(third.done, 10)
+    assert float(third.vectors[0, 0]) == 4
+    batcher.close(timeout_s=5)

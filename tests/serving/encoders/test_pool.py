@@ -182,3 +182,33 @@ async def test_one_item_and_many_are_admitted_by_the_same_rule(tmp_path: Path) -
     assert (await held).vectors[:, 0].tolist() == [20] * 10
     assert (await pool.embed("text", ["a"])).vectors[0, 0] == 1
     await pool.close(drain_s=5)
+
+
+async def test_what_is_cached_is_not_run_again(tmp_path: Path) -> None:
+    encoder = FakeEncoder("text", Modality.TEXT)
+    runs: list[int] = []
+    run = encoder.run
+
+    def counted(batch: Sequence[Prepared]) -> NDArray[np.float32]:
+        runs.append(len(batch))
+        return run(batch)
+
+    encoder.run = counted  # type: ignore[method-assign]  # watched
+    config = RuntimeConfig(threads=1, cache_mb=1)
+    pool = EncoderPool(config)
+    await EncoderLifecycle(pool, BundleFolder(bundles(tmp_path, "text"), config, load=lambda *_: [encoder])).start()
+
+    first = await pool.embed("text", ["four", "five!", "four"])
+    again = await pool.embed("text", ["five!", "new", "x" * 30, "bad"])
+    for purpose in (Purpose.QUERY, Purpose.QUERY):
+        await pool.embed("text", ["four"], purpose=purpose)
+    assert runs == [2, 2, 1]  # the batch's own double is one; a query is another item than a document
+    assert first.vectors[:, 0].tolist() == [4, 5, 4]
+    assert again.vectors[:, 0].tolist() == [5, 3, 30, 0]
+    assert again.token_counts == [5, 3, 30, 0]
+    assert again.truncated == [False, False, True, False]
+    assert list(again.errors) == [3]
+    third = await pool.embed("text", ["x" * 30])
+    assert (third.truncated, third.token_counts) == ([True], [30])
+    assert (pool.cache.hit_count, len(runs)) == (3, 3)
+    await pool.close(drain_s=5)
