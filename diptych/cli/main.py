@@ -48,6 +48,7 @@ VERBS: dict[str, Verb] = {
     "export": Verb("diptych.cli.export:Export", "seal a run or a model directory into a bundle"),
     "verify": Verb("diptych.cli.export:Verify", "check a bundle against itself on this machine"),
     "serve": Verb("diptych.cli.serve:Serve", "serve bundles and collections over gRPC"),
+    "top": Verb("diptych.cli.top:Top", "watch a running server: queues, batches, speed, latencies"),
     "embed": Verb("diptych.cli.embed:Embed", "embed texts or images, by a server or offline"),
     "search": Verb("diptych.cli.search:Search", "find the nearest neighbours in a collection"),
     "encoders list": Verb("diptych.cli.encoders:List", "list the encoders of a server"),

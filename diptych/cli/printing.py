@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["plain", "print_json", "print_table"]
+__all__ = ["WIDTH_OF_PIPES", "plain", "print_json", "print_table"]
 
 WIDTH_OF_PIPES = 200
 """Columns of a table that goes to a file or another program, which have no width of their own."""

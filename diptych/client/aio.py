@@ -110,6 +110,10 @@ class AsyncClient:
         """Returns what the server is and what it allows."""
         return await self._run(encoders.get_server())
 
+    async def metrics(self) -> str:
+        """Returns what the server has counted and timed, in Prometheus's text format."""
+        return await self._run(encoders.get_metrics())
+
     async def encoders(self) -> list[Encoder]:
         """Returns the server's encoders by name, whatever their state."""
         return await self._run(encoders.list_encoders())

@@ -122,6 +122,10 @@ class Client:
         """Returns what the server is and what it allows."""
         return self._run(encoders.get_server())
 
+    def metrics(self) -> str:
+        """Returns what the server has counted and timed, in Prometheus's text format."""
+        return self._run(encoders.get_metrics())
+
     def encoders(self) -> list[Encoder]:
         """Returns the server's encoders by name, whatever their state."""
         return self._run(encoders.list_encoders())

@@ -26,7 +26,7 @@ from diptych.v1 import encoder_service_pb2 as diptych_dot_v1_dot_encoder__servic
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64iptych/v1/admin_service.proto\x12\ndiptych.v1\x1a diptych/v1/encoder_service.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcf\x01\n\x0cServerLimits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x03\x12\x16\n\x0emax_batch_size\x18\x02 \x01(\x05\x12\x17\n\x0fmax_query_count\x18\x03 \x01(\x05\x12\r\n\x05max_k\x18\x04 \x01(\x05\x12\x19\n\x11max_example_count\x18\x05 \x01(\x05\x12\x15\n\rmax_page_size\x18\x06 \x01(\x05\x12\x1b\n\x13max_record_id_bytes\x18\x07 \x01(\x05\x12\x15\n\rmax_dimension\x18\x08 \x01(\x05\"\x1d\n\x1bGetServerInformationRequest\"\xa8\x01\n\x1cGetServerInformationResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x06limits\x18\x03 \x01(\x0b\x32\x18.diptych.v1.ServerLimits\x12\x1d\n\x15unimplemented_methods\x18\x04 \x03(\t\"\"\n\x12LoadEncoderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x13LoadEncoderResponse\x12$\n\x07\x65ncoder\x18\x01 \x01(\x0b\x32\x13.diptych.v1.Encoder\"$\n\x14UnloadEncoderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x17\n\x15UnloadEncoderResponse2\x9f\x02\n\x0c\x41\x64minService\x12i\n\x14GetServerInformation\x12\'.diptych.v1.GetServerInformationRequest\x1a(.diptych.v1.GetServerInformationResponse\x12N\n\x0bLoadEncoder\x12\x1e.diptych.v1.LoadEncoderRequest\x1a\x1f.diptych.v1.LoadEncoderResponse\x12T\n\rUnloadEncoder\x12 .diptych.v1.UnloadEncoderRequest\x1a!.diptych.v1.UnloadEncoderResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x64iptych/v1/admin_service.proto\x12\ndiptych.v1\x1a diptych/v1/encoder_service.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcf\x01\n\x0cServerLimits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x03\x12\x16\n\x0emax_batch_size\x18\x02 \x01(\x05\x12\x17\n\x0fmax_query_count\x18\x03 \x01(\x05\x12\r\n\x05max_k\x18\x04 \x01(\x05\x12\x19\n\x11max_example_count\x18\x05 \x01(\x05\x12\x15\n\rmax_page_size\x18\x06 \x01(\x05\x12\x1b\n\x13max_record_id_bytes\x18\x07 \x01(\x05\x12\x15\n\rmax_dimension\x18\x08 \x01(\x05\"\x1d\n\x1bGetServerInformationRequest\"\xa8\x01\n\x1cGetServerInformationResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12(\n\x06limits\x18\x03 \x01(\x0b\x32\x18.diptych.v1.ServerLimits\x12\x1d\n\x15unimplemented_methods\x18\x04 \x03(\t\"\x19\n\x17GetServerMetricsRequest\".\n\x18GetServerMetricsResponse\x12\x12\n\nexposition\x18\x01 \x01(\t\"\"\n\x12LoadEncoderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\";\n\x13LoadEncoderResponse\x12$\n\x07\x65ncoder\x18\x01 \x01(\x0b\x32\x13.diptych.v1.Encoder\"$\n\x14UnloadEncoderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x17\n\x15UnloadEncoderResponse2\xfe\x02\n\x0c\x41\x64minService\x12i\n\x14GetServerInformation\x12\'.diptych.v1.GetServerInformationRequest\x1a(.diptych.v1.GetServerInformationResponse\x12]\n\x10GetServerMetrics\x12#.diptych.v1.GetServerMetricsRequest\x1a$.diptych.v1.GetServerMetricsResponse\x12N\n\x0bLoadEncoder\x12\x1e.diptych.v1.LoadEncoderRequest\x1a\x1f.diptych.v1.LoadEncoderResponse\x12T\n\rUnloadEncoder\x12 .diptych.v1.UnloadEncoderRequest\x1a!.diptych.v1.UnloadEncoderResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,14 +39,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSERVERINFORMATIONREQUEST']._serialized_end=352
   _globals['_GETSERVERINFORMATIONRESPONSE']._serialized_start=355
   _globals['_GETSERVERINFORMATIONRESPONSE']._serialized_end=523
-  _globals['_LOADENCODERREQUEST']._serialized_start=525
-  _globals['_LOADENCODERREQUEST']._serialized_end=559
-  _globals['_LOADENCODERRESPONSE']._serialized_start=561
-  _globals['_LOADENCODERRESPONSE']._serialized_end=620
-  _globals['_UNLOADENCODERREQUEST']._serialized_start=622
-  _globals['_UNLOADENCODERREQUEST']._serialized_end=658
-  _globals['_UNLOADENCODERRESPONSE']._serialized_start=660
-  _globals['_UNLOADENCODERRESPONSE']._serialized_end=683
-  _globals['_ADMINSERVICE']._serialized_start=686
-  _globals['_ADMINSERVICE']._serialized_end=973
+  _globals['_GETSERVERMETRICSREQUEST']._serialized_start=525
+  _globals['_GETSERVERMETRICSREQUEST']._serialized_end=550
+  _globals['_GETSERVERMETRICSRESPONSE']._serialized_start=552
+  _globals['_GETSERVERMETRICSRESPONSE']._serialized_end=598
+  _globals['_LOADENCODERREQUEST']._serialized_start=600
+  _globals['_LOADENCODERREQUEST']._serialized_end=634
+  _globals['_LOADENCODERRESPONSE']._serialized_start=636
+  _globals['_LOADENCODERRESPONSE']._serialized_end=695
+  _globals['_UNLOADENCODERREQUEST']._serialized_start=697
+  _globals['_UNLOADENCODERREQUEST']._serialized_end=733
+  _globals['_UNLOADENCODERRESPONSE']._serialized_start=735
+  _globals['_UNLOADENCODERRESPONSE']._serialized_end=758
+  _globals['_ADMINSERVICE']._serialized_start=761
+  _globals['_ADMINSERVICE']._serialized_end=1143
 # @@protoc_insertion_point(module_scope)

@@ -128,6 +128,45 @@ class GetServerInformationResponse(_message.Message):
 Global___GetServerInformationResponse: _TypeAlias = GetServerInformationResponse  # noqa: Y015
 
 @_typing.final
+class GetServerMetricsRequest(_message.Message):
+    """Asks for the metrics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetServerMetricsRequest: _TypeAlias = GetServerMetricsRequest  # noqa: Y015
+
+@_typing.final
+class GetServerMetricsResponse(_message.Message):
+    """The metrics."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXPOSITION_FIELD_NUMBER: _builtins.int
+    exposition: _builtins.str
+    """All of them, in Prometheus's text exposition format, version 0.0.4."""
+    def __init__(
+        self,
+        *,
+        exposition: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exposition", b"exposition"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetServerMetricsResponse: _TypeAlias = GetServerMetricsResponse  # noqa: Y015
+
+@_typing.final
 class LoadEncoderRequest(_message.Message):
     """Asks for an encoder to be loaded."""
 

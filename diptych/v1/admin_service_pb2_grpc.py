@@ -40,6 +40,11 @@ class AdminServiceStub(object):
                 request_serializer=diptych_dot_v1_dot_admin__service__pb2.GetServerInformationRequest.SerializeToString,
                 response_deserializer=diptych_dot_v1_dot_admin__service__pb2.GetServerInformationResponse.FromString,
                 _registered_method=True)
+        self.GetServerMetrics = channel.unary_unary(
+                '/diptych.v1.AdminService/GetServerMetrics',
+                request_serializer=diptych_dot_v1_dot_admin__service__pb2.GetServerMetricsRequest.SerializeToString,
+                response_deserializer=diptych_dot_v1_dot_admin__service__pb2.GetServerMetricsResponse.FromString,
+                _registered_method=True)
         self.LoadEncoder = channel.unary_unary(
                 '/diptych.v1.AdminService/LoadEncoder',
                 request_serializer=diptych_dot_v1_dot_admin__service__pb2.LoadEncoderRequest.SerializeToString,
@@ -58,6 +63,13 @@ class AdminServiceServicer(object):
 
     def GetServerInformation(self, request, context):
         """Gets what the server is and what it allows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetServerMetrics(self, request, context):
+        """Gets what the server has counted and timed so far, as its metrics' HTTP endpoint tells it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,6 +96,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.GetServerInformation,
                     request_deserializer=diptych_dot_v1_dot_admin__service__pb2.GetServerInformationRequest.FromString,
                     response_serializer=diptych_dot_v1_dot_admin__service__pb2.GetServerInformationResponse.SerializeToString,
+            ),
+            'GetServerMetrics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetServerMetrics,
+                    request_deserializer=diptych_dot_v1_dot_admin__service__pb2.GetServerMetricsRequest.FromString,
+                    response_serializer=diptych_dot_v1_dot_admin__service__pb2.GetServerMetricsResponse.SerializeToString,
             ),
             'LoadEncoder': grpc.unary_unary_rpc_method_handler(
                     servicer.LoadEncoder,
@@ -124,6 +141,33 @@ class AdminService(object):
             '/diptych.v1.AdminService/GetServerInformation',
             diptych_dot_v1_dot_admin__service__pb2.GetServerInformationRequest.SerializeToString,
             diptych_dot_v1_dot_admin__service__pb2.GetServerInformationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetServerMetrics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/diptych.v1.AdminService/GetServerMetrics',
+            diptych_dot_v1_dot_admin__service__pb2.GetServerMetricsRequest.SerializeToString,
+            diptych_dot_v1_dot_admin__service__pb2.GetServerMetricsResponse.FromString,
             options,
             channel_credentials,
             insecure,

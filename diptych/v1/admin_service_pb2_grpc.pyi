@@ -35,6 +35,8 @@ class AdminServiceStub:
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     GetServerInformation: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetServerInformationRequest, _admin_service_pb2.GetServerInformationResponse]
     """Gets what the server is and what it allows."""
+    GetServerMetrics: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetServerMetricsRequest, _admin_service_pb2.GetServerMetricsResponse]
+    """Gets what the server has counted and timed so far, as its metrics' HTTP endpoint tells it."""
     LoadEncoder: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.LoadEncoderRequest, _admin_service_pb2.LoadEncoderResponse]
     """Loads an encoder, or swaps it for what its folder holds now. The old one answers until the new one is checked."""
     UnloadEncoder: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.UnloadEncoderRequest, _admin_service_pb2.UnloadEncoderResponse]
@@ -47,6 +49,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetServerInformation: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetServerInformationRequest, _admin_service_pb2.GetServerInformationResponse]  # type: ignore[assignment]
     """Gets what the server is and what it allows."""
+    GetServerMetrics: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetServerMetricsRequest, _admin_service_pb2.GetServerMetricsResponse]  # type: ignore[assignment]
+    """Gets what the server has counted and timed so far, as its metrics' HTTP endpoint tells it."""
     LoadEncoder: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.LoadEncoderRequest, _admin_service_pb2.LoadEncoderResponse]  # type: ignore[assignment]
     """Loads an encoder, or swaps it for what its folder holds now. The old one answers until the new one is checked."""
     UnloadEncoder: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.UnloadEncoderRequest, _admin_service_pb2.UnloadEncoderResponse]  # type: ignore[assignment]
@@ -62,6 +66,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.GetServerInformationResponse, _abc.Awaitable[_admin_service_pb2.GetServerInformationResponse]]:
         """Gets what the server is and what it allows."""
+
+    @_abc_1.abstractmethod
+    def GetServerMetrics(
+        self,
+        request: _admin_service_pb2.GetServerMetricsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.GetServerMetricsResponse, _abc.Awaitable[_admin_service_pb2.GetServerMetricsResponse]]:
+        """Gets what the server has counted and timed so far, as its metrics' HTTP endpoint tells it."""
 
     @_abc_1.abstractmethod
     def LoadEncoder(

@@ -6,6 +6,7 @@ from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from grpc import aio
+from prometheus_client import CollectorRegistry, generate_latest
 
 from diptych.v1 import admin_service_pb2 as pb
 from diptych.v1 import admin_service_pb2_grpc
@@ -25,10 +26,12 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
 
     Args:
         backend: What it stands on.
+        registry: The server's metrics.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, registry: CollectorRegistry) -> None:
         self._backend = backend
+        self._registry = registry
         self._start_time = Timestamp()
         self._start_time.GetCurrentTime()
 
@@ -44,6 +47,12 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
             limits=published_limits(),
             unimplemented_methods=UNIMPLEMENTED_METHODS,
         )
+
+    async def GetServerMetrics(
+        self, request: pb.GetServerMetricsRequest, context: Context
+    ) -> pb.GetServerMetricsResponse:
+        """Writes out what was counted and timed."""
+        return pb.GetServerMetricsResponse(exposition=generate_latest(self._registry).decode())
 
     async def LoadEncoder(self, request: pb.LoadEncoderRequest, context: Context) -> pb.LoadEncoderResponse:
         """Loads an encoder, or swaps it for what its bundle holds now."""

@@ -95,7 +95,7 @@ def build_wire(backend: Backend, config: ServerConfig) -> Wire:
     encoder_service_pb2_grpc.add_EncoderServiceServicer_to_server(EncoderServicer(backend), server)
     collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(CollectionServicer(backend, health), server)
     search_service_pb2_grpc.add_SearchServiceServicer_to_server(SearchServicer(backend), server)
-    admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(backend), server)
+    admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(backend, metrics.registry), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     server.add_generic_rpc_handlers(tuple(absent_service(service) for service in ABSENT_SERVICES))
     tei = TeiServicer(backend, config.tei_encoder or "", config.runtime)

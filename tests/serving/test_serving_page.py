@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -18,7 +20,8 @@ from serving.rpc.metrics import CallMetrics
 from serving.rpc.status import status_code
 from serving.rpc.unimplemented import UNIMPLEMENTED_METHODS
 
-PAGE = (Path(__file__).parents[2] / "docs/serving.md").read_text()
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "serving.md").read_text()
 
 
 def rows_of(heading: str) -> list[list[str]]:
@@ -87,3 +90,15 @@ def test_the_metrics_have_the_names_that_are_shown() -> None:
     registry.register(EncoderMetrics(EncoderPool(RuntimeConfig())))
     ours = {metric.name for metric in registry.collect() if metric.name.startswith("diptych_")}
     assert ours == {row[0].strip("`") for row in rows_of("Metrics") if "process" not in row[0]}
+
+
+def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
+    registry: CollectorRegistry = CallMetrics().registry
+    registry.register(EncoderMetrics(EncoderPool(RuntimeConfig())))
+    families = {metric.name for metric in registry.collect()}
+    dashboard = json.loads((DOCS / "grafana.json").read_text())
+    asked = " ".join(target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
+    names = set(re.findall(r"\b(?:diptych|process)_[a-z_]+", asked))
+    assert {re.sub(r"_(total|bucket|sum|count)$", "", name) for name in names} <= families
+    shown = {name for name in families if name.startswith("diptych_")}
+    assert {name for name in shown if name not in asked} == set()

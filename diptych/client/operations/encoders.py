@@ -12,7 +12,7 @@ from diptych.client.requests import embed_request, inputs_of
 from diptych.client.types import Embeddings, Encoder, Image, ServerInformation
 from diptych.v1 import admin_service_pb2, encoder_service_pb2
 
-__all__ = ["embed", "get_encoder", "get_server", "list_encoders", "load_encoder", "unload_encoder"]
+__all__ = ["embed", "get_encoder", "get_metrics", "get_server", "list_encoders", "load_encoder", "unload_encoder"]
 
 
 def get_server() -> Operation[ServerInformation]:
@@ -23,6 +23,13 @@ def get_server() -> Operation[ServerInformation]:
         admin_service_pb2.GetServerInformationResponse,
     )
     return server_information_of(reply)
+
+
+def get_metrics() -> Operation[str]:
+    """Gets what the server has counted and timed."""
+    request = admin_service_pb2.GetServerMetricsRequest()
+    reply = yield Call("AdminService/GetServerMetrics", request, admin_service_pb2.GetServerMetricsResponse)
+    return str(reply.exposition)
 
 
 def list_encoders() -> Operation[list[Encoder]]:

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -224,3 +225,34 @@ def test_encoders_are_listed_unloaded_and_loaded(run: Run) -> None:
     code, _, err = run("encoders", "load", "nobody")
     assert code == 1
     assert "no bundle named 'nobody'" in err
+
+
+def test_top_shows_what_the_server_does(run: Run, server: RunningServer) -> None:
+    done = threading.Event()
+
+    def work() -> None:
+        with Client(server.address) as client:
+            while not done.is_set():
+                client.embed(["a b c", "d"], encoder="words")
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        found = as_json(run("top", "--json", "--interval-s", "0.3"))
+        code, out, _ = run("top", "--interval-s", "0.3")
+    finally:
+        done.set()
+        worker.join()
+    words = next(encoder for encoder in found["encoders"] if encoder["name"] == "words")
+    assert words["is_serving"]
+    assert words["items_per_s"] > 1
+    assert words["cost_per_s"] == pytest.approx(2 * words["items_per_s"], rel=0.2)
+    assert 0.3 < words["padding"] < 0.4  # of three and three tokens four are read
+    assert words["batch_items"] == pytest.approx(2.0)
+    assert any(call["method"].endswith("EncoderService/Embed") and call["calls_per_s"] > 1 for call in found["calls"])
+    assert found["memory_bytes"] > 1e7
+    assert code == 0
+    assert "items/s" in out
+    assert "diptych.v1.EncoderService/Embed" in out
+    with pytest.raises(SystemExit):
+        run("top", "--interval-s", "0")
