@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -48,13 +49,19 @@ class Embed:
     bundle: Path | None = None
     """A bundle to embed with here, without a server."""
     out: Path | None = None
-    """A .npy file for the vectors, in the order of the inputs; failed ones are rows of zeros, and are named."""
+    """A .npy file for the vectors, in the order of the inputs; failed ones are rows of zeros, and are named. With
+    --bundle also a folder: a job in shards, of any size, which the same command goes on with where it was stopped, and
+    which several processes can do together."""
+    format: Literal["npy", "parquet"] = "npy"
+    """Of a job's shards."""
+    shard_inputs: int = 10_000
+    """Inputs of a job's shard, which are held in memory at a time."""
     purpose: Literal["document", "query"] = "document"
     """What the vectors are for, where the encoder makes a difference."""
     dimension: int = 0
     """By a server: width to cut the vectors to, where the encoder allows it; 0 keeps all."""
     encoding: Literal["float32", "float16", "int8", "binary"] = "float32"
-    """By a server: how the vectors are encoded."""
+    """How the vectors are encoded; without a server float32, or float16 in a job."""
     json: bool = False
     """Print JSON instead of a table."""
     connection: Annotated[Connection, tyro.conf.OmitArgPrefixes] = field(default_factory=Connection)
@@ -62,6 +69,8 @@ class Embed:
 
     def run(self) -> int:
         """Embeds, then writes or prints; 1 where an input failed."""
+        if self.bundle is not None and self.out is not None and self.out.suffix != ".npy":
+            return self._run_job(self.bundle, self.out)
         embedded = self._offline() if self.bundle is not None else self._by_server()
         for index, message in sorted(embedded.errors.items()):
             print(f"{embedded.ids[index]}: {message}", file=sys.stderr)
@@ -91,6 +100,35 @@ class Embed:
         errors = {index: str(error) for index, error in found.errors.items()}
         return _Embedded(ids=ids, vectors=found.vectors, errors=errors, encoder=found.encoder, space=found.space)
 
+    def _run_job(self, bundle: Path, out: Path) -> int:
+        """Embeds into a folder of shards."""
+        from models.bundle.encoder import Purpose
+        from models.bundle.offline import OfflineConfig
+        from models.bundle.offline_job import JobConfig, ShardFormat, run_job
+
+        if self.text or self.dimension or self.encoding not in ("float32", "float16"):
+            raise ValueError("a job takes files, and gives whole float32 or float16 vectors; the rest needs a server")
+        job = JobConfig(
+            out=out,
+            format=ShardFormat(self.format),
+            shard_inputs=self.shard_inputs,
+            half=self.encoding == "float16",
+        )
+        with _progress() as advance:
+            done = run_job(bundle, self.files, job, OfflineConfig(purpose=Purpose(self.purpose)), progress=advance)
+        for identifier, message in done.errors:
+            print(f"{identifier}: {message}", file=sys.stderr)
+        told = {"encoder": done.info.name, "space": done.info.space, "shards": done.shard_count}
+        told |= {"own_shards": done.own_shard_count, "own_inputs": done.own_input_count, "failed": len(done.errors)}
+        if self.json:
+            print_json(told)
+        else:
+            print(
+                f"{out}: {done.shard_count} shards by '{done.info.name}', {done.own_shard_count} of them with "
+                f"{done.own_input_count} inputs done now, {len(done.errors)} inputs failed"
+            )
+        return 1 if done.errors else 0
+
     def _offline(self) -> _Embedded:
         from models.bundle.encoder import Purpose
         from models.bundle.offline import OfflineConfig, embed_offline
@@ -115,6 +153,19 @@ class Embed:
                 for identifier, vector in zip(embedded.ids, embedded.vectors, strict=True)
             ]
             print_table(["input", "dimension", f"vector by '{embedded.encoder}'"], rows)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int], None]]:
+    """Counts inputs on a terminal; silent elsewhere."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} inputs"), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("embed", total=None)
+        yield lambda passed: progress.update(task, completed=passed)
 
 
 def _save(path: Path, vectors: NDArray[Any]) -> None:

@@ -16,7 +16,18 @@ from numpy.typing import NDArray
 from models.bundle.encoder import Encoder, EncoderInfo, Modality, Prepared, Purpose
 from models.bundle.load import load_bundle
 
-__all__ = ["OfflineBatch", "OfflineConfig", "OfflineResult", "embed_offline", "iterate_inputs", "stream_offline"]
+__all__ = [
+    "OfflineBatch",
+    "OfflineConfig",
+    "OfflineInput",
+    "OfflineResult",
+    "embed_inputs",
+    "embed_offline",
+    "iterate_inputs",
+    "load_encoder",
+    "stream_offline",
+    "walk_files",
+]
 
 _WINDOW: Final = 1_024  # inputs prepared together, then sorted by length so that little padding is computed
 
@@ -64,9 +75,13 @@ class OfflineResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Input:
+class OfflineInput:
+    """One input, or why there is none."""
+
     id: str
-    content: str | bytes | OSError | ValueError
+    """The file, and the line where a file holds many; or what the line itself says."""
+    content: str | Path | OSError | ValueError
+    """A text, an image's file, or what was wrong."""
 
 
 def embed_offline(
@@ -92,8 +107,7 @@ def embed_offline(
         ValueError: The bundle has no encoder of that kind, or there is no input at all.
     """
     used = config or OfflineConfig()
-    threads = used.threads or len(os.sched_getaffinity(0))
-    encoder = _choose(load_bundle(bundle_path, precision=used.precision, threads=threads).encoders, used.kind)
+    encoder = load_encoder(bundle_path, used)
     ids: list[str] = []
     parts: list[NDArray[np.float32]] = []
     errors: dict[int, str] = {}
@@ -106,6 +120,24 @@ def embed_offline(
     if not ids:
         raise ValueError(f"the {len(files)} files hold no input; a text file holds one text a line")
     return OfflineResult(info=encoder.info, ids=tuple(ids), vectors=np.concatenate(parts), errors=errors)
+
+
+def load_encoder(bundle_path: Path, config: OfflineConfig) -> Encoder:
+    """Loads the encoder that a configuration means.
+
+    Args:
+        bundle_path: The bundle's folder.
+        config: Precision, threads and, of a bundle with two encoders, which.
+
+    Returns:
+        The encoder, which has reproduced its golden vectors here.
+
+    Raises:
+        BundleError: The bundle is refused.
+        ValueError: The bundle has no encoder of that kind.
+    """
+    threads = config.threads or len(os.sched_getaffinity(0))
+    return _choose(load_bundle(bundle_path, precision=config.precision, threads=threads).encoders, config.kind)
 
 
 def stream_offline(encoder: Encoder, files: Sequence[Path], config: OfflineConfig) -> Iterator[OfflineBatch]:
@@ -121,10 +153,10 @@ def stream_offline(encoder: Encoder, files: Sequence[Path], config: OfflineConfi
     """
     inputs = iterate_inputs(files, encoder.info.modality)
     while window := list(islice(inputs, _WINDOW)):
-        yield _embed_window(encoder, window, config)
+        yield embed_inputs(encoder, window, config)
 
 
-def iterate_inputs(files: Sequence[Path], modality: Modality) -> Iterator[_Input]:
+def iterate_inputs(files: Sequence[Path], modality: Modality) -> Iterator[OfflineInput]:
     """Reads inputs from files.
 
     Args:
@@ -135,12 +167,24 @@ def iterate_inputs(files: Sequence[Path], modality: Modality) -> Iterator[_Input
     Yields:
         Each input, or why it could not be read.
     """
+    for path in walk_files(files):
+        if modality is Modality.IMAGE:
+            yield OfflineInput(str(path), path)
+        else:
+            yield from _read_texts(path)
+
+
+def walk_files(files: Sequence[Path]) -> Iterator[Path]:
+    """Goes through files and folders.
+
+    Args:
+        files: Folders are walked, hidden files left out.
+
+    Yields:
+        Files; those of a folder by name.
+    """
     for file in files:
-        for path in _walk(Path(file)):
-            if modality is Modality.IMAGE:
-                yield _read_image(path)
-            else:
-                yield from _read_texts(path)
+        yield from _walk(Path(file))
 
 
 def _walk(path: Path) -> Iterator[Path]:
@@ -152,37 +196,40 @@ def _walk(path: Path) -> Iterator[Path]:
             yield file
 
 
-def _read_image(path: Path) -> _Input:
-    try:
-        return _Input(str(path), path.read_bytes())
-    except OSError as error:
-        return _Input(str(path), error)
-
-
-def _read_texts(path: Path) -> Iterator[_Input]:
+def _read_texts(path: Path) -> Iterator[OfflineInput]:
     try:
         with path.open(encoding="utf-8") as stream:
             for number, line in enumerate(stream, start=1):
                 if line.strip():
                     yield _read_line(line.rstrip("\n"), f"{path}:{number}", is_json=path.suffix == ".jsonl")
     except (OSError, UnicodeDecodeError) as error:
-        yield _Input(str(path), error)
+        yield OfflineInput(str(path), error)
 
 
-def _read_line(line: str, place: str, *, is_json: bool) -> _Input:
+def _read_line(line: str, place: str, *, is_json: bool) -> OfflineInput:
     if not is_json:
-        return _Input(place, line)
+        return OfflineInput(place, line)
     try:
         value = json.loads(line)
     except ValueError as error:
-        return _Input(place, ValueError(f"the line is no JSON: {error}"))
+        return OfflineInput(place, ValueError(f"the line is no JSON: {error}"))
     text = value.get("text") if isinstance(value, dict) else value
     if not isinstance(text, str):
-        return _Input(place, ValueError("the line must be a JSON string, or an object with a string 'text'"))
-    return _Input(str(value.get("id", place)) if isinstance(value, dict) else place, text)
+        return OfflineInput(place, ValueError("the line must be a JSON string, or an object with a string 'text'"))
+    return OfflineInput(str(value.get("id", place)) if isinstance(value, dict) else place, text)
 
 
-def _embed_window(encoder: Encoder, window: Sequence[_Input], config: OfflineConfig) -> OfflineBatch:
+def embed_inputs(encoder: Encoder, window: Sequence[OfflineInput], config: OfflineConfig) -> OfflineBatch:
+    """Embeds some inputs, sorted by length so that little padding is computed.
+
+    Args:
+        encoder: From `load_encoder`.
+        window: At least one; images are read here.
+        config: How to run.
+
+    Returns:
+        A row an input; one that cannot be used is an error and zeros.
+    """
     vectors = np.zeros((len(window), encoder.info.dimension), dtype=np.float32)
     errors: dict[int, str] = {}
     prepared: dict[int, Prepared] = {}
@@ -190,7 +237,8 @@ def _embed_window(encoder: Encoder, window: Sequence[_Input], config: OfflineCon
         try:
             if isinstance(item.content, Exception):
                 raise item.content
-            prepared[row] = encoder.prepare(item.content, purpose=config.purpose, truncate=config.truncate)
+            content = item.content.read_bytes() if isinstance(item.content, Path) else item.content
+            prepared[row] = encoder.prepare(content, purpose=config.purpose, truncate=config.truncate)
         except (OSError, ValueError) as error:
             errors[row] = str(error)
     budget = config.batch_cost * (64 if encoder.info.modality is Modality.IMAGE else 1)
