@@ -45,6 +45,8 @@ class FitResult:
     """Of this sitting."""
     metrics: Mapping[str, float]
     """Every figure's latest value."""
+    stop_requested: bool = False
+    """Whether the user asked it to stop, too late to change it: what would follow is not wanted."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,7 +159,13 @@ def train(method: Method, feed: Feed, config: FitConfig, sitting: Sitting) -> Fi
         # Last, because where the encoder is, the run is finished.
         _publish_tensors(run.encoder, sitting.kept)
     latest = {name: value for row in read_metrics(run.metrics) for name, value in row.items()}
-    return FitResult(folder=run, steps=max_steps, seconds=time.perf_counter() - started, metrics=latest)
+    return FitResult(
+        folder=run,
+        steps=max_steps,
+        seconds=time.perf_counter() - started,
+        metrics=latest,
+        stop_requested=watch.requested,
+    )
 
 
 def is_first_process() -> bool:

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from training.config import LoopConfig
 from training.fit.fit import FitResult, is_first_process
+from training.fit.interruption import Interrupted
 from training.fit.method_settings import method_config
 from training.fit.reporting import Reporter
 from training.methods.table import find_method
@@ -67,6 +68,7 @@ def fit_generations(
 
     Raises:
         ValueError: Runs are there and neither is asked for; there is nothing to resume.
+        Interrupted: The user stopped it; it can be resumed.
     """
     if is_first_process() and not resume:
         # All of them now: a generation's training is long, and no older one's student may be left beside it.
@@ -78,7 +80,9 @@ def fit_generations(
         if resume and folder.is_finished:
             continue
         reporter.note(f"generation {number} of {len(earlier)}, in {run.out}")
-        fit(run, resume and (folder.has_begun or number == 0))
+        done = fit(run, resume and (folder.has_begun or number == 0))
+        if done.stop_requested:
+            raise Interrupted(f"stopped after generation {number} of {len(earlier)}; go on with --resume")
     if earlier:
         reporter.note(f"generation {len(earlier)} of {len(earlier)}, in {last.out}")
     return fit(last, resume and (RunFolder(last.out).has_begun or not earlier))

@@ -112,6 +112,17 @@ def test_a_run_stopped_in_its_second_generation_goes_on_there(
     assert resumed.encoder.read_bytes() == straight.encoder.read_bytes()
 
 
+def test_a_stop_in_the_last_step_of_a_generation_begins_no_other(
+    pack: ImagePack, stop_after: Callable[..., Any], tmp_path: Path
+) -> None:
+    asked = config(pack, tmp_path / "run")
+    with pytest.raises(Interrupted, match="stopped after generation 0 of 2; go on with --resume"):
+        fit_image(asked, reporter=stop_after(2, lambda: os.kill(os.getpid(), signal.SIGTERM)))
+    assert (tmp_path / "run-generation-0/encoder.safetensors").exists()
+    assert not (tmp_path / "run-generation-1/last.ckpt").exists()
+    assert fit_image(asked, resume=True).folder.path == tmp_path / "run"
+
+
 def test_nothing_is_overwritten_or_resumed_unasked(pack: ImagePack, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no run"):
         fit_image(config(pack, tmp_path / "run"), resume=True)
