@@ -67,7 +67,7 @@ protos-write: $(INSTALLED)  ## generate the wire types from the protos
 check: test  ## another name for test
 
 bench: $(INSTALLED)  ## every benchmark, hours; docs/benchmarks.md has them one by one
-	for name in quality_text quality_emoji quality_fashion startup views; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in quality_text quality_emoji quality_fashion startup views training serving; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 wheel: $(INSTALLED)  ## build the wheel into dist
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist .
