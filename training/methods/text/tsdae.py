@@ -56,8 +56,9 @@ RECIPES: Recipes = {
     RecipeName.SCRATCH: Recipe(batch_size=64, optimiser=adamw(2e-3, weight_decay=0.0), text_encoder=_SHAPE),
     RecipeName.ADAPT: Recipe(
         batch_size=32,
+        # A third of the paper's rate forgets less: chosen for MiniLM on validation documents.
         optimiser=replace(
-            adamw(_TRAINED_START.learning_rate, weight_decay=0.0, warmup=0.1),
+            adamw(_TRAINED_START.learning_rate * 0.3, weight_decay=0.0, warmup=0.1),
             backbone_lr_scale=_TRAINED_START.backbone_lr_scale,
             gradient_clip=1.0,
         ),
