@@ -41,13 +41,10 @@ class Top:
     connection: Server = field(default_factory=Connection)
     """The server."""
 
-    def __post_init__(self) -> None:
-        """Checks the interval."""
-        if self.interval_s <= 0:
-            raise ValueError(f"--interval-s ({self.interval_s}) must be above 0")
-
     def run(self) -> int:
         """Looks again and again."""
+        if self.interval_s <= 0:
+            raise ValueError(f"--interval-s ({self.interval_s}) must be above 0")
         from rich.console import Console
         from rich.live import Live
 
