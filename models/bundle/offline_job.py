@@ -37,8 +37,8 @@ class ShardFormat(StrEnum):
     """`shard-00000.npy`, `[n, dimension]`, and `shard-00000.jsonl`: an object with `id`, and `error` where one failed,
     for each row."""
     PARQUET = "parquet"
-    """`shard-00000.parquet`: columns `id`, `vector` (null where the input failed) and `error`; the encoder, its space
-    and fingerprint are in the file's metadata."""
+    """`shard-00000.parquet`: columns `id`, `vector` (a list of fixed size; zeros where the input failed, since many
+    readers take no null there) and `error`; the encoder, its space and fingerprint are in the file's metadata."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -263,12 +263,10 @@ def _write_parquet(done: Path, batch: OfflineBatch, info: EncoderInfo, dtype: ty
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    failed = np.array([row in batch.errors for row in range(len(batch.ids))])
     values = pa.array(batch.vectors.astype(dtype).reshape(-1))
-    vectors = pa.FixedSizeListArray.from_arrays(values, info.dimension, mask=pa.array(failed))
     columns = {
         "id": pa.array(batch.ids, pa.string()),
-        "vector": vectors,
+        "vector": pa.FixedSizeListArray.from_arrays(values, info.dimension),
         "error": pa.array([batch.errors.get(row) for row in range(len(batch.ids))], pa.string()),
     }
     told = {"encoder": info.name, "space": info.space, "fingerprint": info.fingerprint, "metric": info.metric}
