@@ -55,7 +55,8 @@ class EncoderLifecycle:
         for folder in folders:
             # What is wrong is in the state.
             with suppress(EncoderRefused, BundleTooLarge):
-                await self._load(folder)
+                async with self._changing:
+                    await self._load(folder)
         self._pool.is_loading = False
 
     async def load(self, name: str) -> EncoderInfo:
@@ -152,6 +153,12 @@ class EncoderLifecycle:
             before = self._pool.put(encoder, folder.name)
             if before is not None:
                 self._finish(before)
+        # A bundle whose encoder got another name holds the old one no more.
+        for name in set(serving) - {encoder.info.name for encoder in encoders}:
+            gone = self._pool.take(name)
+            if gone is not None:
+                self._finish(gone)
+            self._pool.forget(name)
         return encoders[0].info
 
     def _refuse(self, folder: str, error: Exception, *, stays: bool) -> ServingError:

@@ -169,6 +169,15 @@ async def test_a_bundle_that_is_refused_leaves_the_old_one_in_place(shelf: Shelf
         assert await ask(pool, "one") == 1
 
 
+async def test_a_bundle_whose_encoder_got_another_name_holds_the_old_one_no_more(shelf: Shelf) -> None:
+    shelf.write("folder", 1, name="old")
+    async with started(shelf) as (pool, lifecycle):
+        shelf.write("folder", 2, name="new")
+        await lifecycle.load("folder")
+        assert phases(pool) == {"new": "serving"}
+        assert await ask(pool, "new") == 2
+
+
 async def test_an_unloaded_encoder_finishes_first_and_is_then_unknown(shelf: Shelf) -> None:
     shelf.write("one", 1)
     async with started(shelf) as (pool, lifecycle):
