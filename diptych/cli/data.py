@@ -97,6 +97,9 @@ class Pack:
     """Images: whether an oblong is squashed or its middle cut out."""
     train_per_class: int | None = None
     """Images: keep at most this many training images of every class, and all that is held out."""
+    jpeg_draft: bool = False
+    """Images: decode large JPEGs at a half to an eighth of their size. Faster, but other pixels: evaluation and the
+    served encoder then do the same."""
     storage: Literal["auto", "plain", "png", "jpeg"] = "auto"
     """Images: how pixels lie on disk; auto: plain up to 64 px, lossless PNG above."""
     id_key: str = "id"
@@ -145,6 +148,7 @@ class Pack:
             size_px=self.size_px,
             train_per_class=self.train_per_class,
             resize=Resize(self.resize),
+            jpeg_draft=self.jpeg_draft,
             storage=None if self.storage == "auto" else Storage(self.storage),
             fractions=SplitFractions(validation=self.validation, test=self.test),
             seed=self.seed,

@@ -77,8 +77,11 @@ def digest_tokenizer(tokenizer_json: str) -> str:
 
 
 def digest_preprocessing(preprocessing: ImagePreprocessing) -> str:
-    """Returns the hash of how images are prepared."""
-    return digest(asdict(preprocessing))
+    """Returns the hash of how images are prepared; what is off by default counts only where it is on."""
+    values = asdict(preprocessing)
+    if not preprocessing.jpeg_draft:
+        del values["jpeg_draft"]
+    return digest(values)
 
 
 def compute_space(*, tensors_sha256: str, preprocessing_sha256: str, pooling: str, document_prompt: str) -> str:

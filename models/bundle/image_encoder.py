@@ -74,7 +74,7 @@ class OnnxImageEncoder:
             raise ValueError(
                 f"encoder '{self._info.name}' reads images, not texts; send an image or name another encoder"
             )
-        rgb = decode_image(item, background=self._preprocessing.background)
+        rgb = decode_image(item, self._preprocessing)
         pixels = normalise_image(resize_image(rgb, self._preprocessing), self._preprocessing)
         return Prepared(pixels, self._preprocessing.size_px**2)
 

@@ -59,10 +59,10 @@ class ImageTooLargeError(ImageError):
 
 def decode_image(
     data: bytes,
+    preprocessing: ImagePreprocessing | None = None,
     *,
     max_pixels: int = MAX_IMAGE_PIXELS,
     max_bytes: int = MAX_IMAGE_BYTES,
-    background: tuple[int, int, int] = (255, 255, 255),
 ) -> NDArray[np.uint8]:
     """Decodes JPEG, PNG, WebP, BMP or the first frame of a GIF, upright, onto a background.
 
@@ -70,9 +70,10 @@ def decode_image(
 
     Args:
         data: The encoded image.
+        preprocessing: Says what shows through transparent parts, and whether a large JPEG is decoded smaller; white
+            and whole where None.
         max_pixels: Limit on width times height, read from the header before anything is decoded.
         max_bytes: Limit on `data`.
-        background: Colour under transparent parts, R G B in [0, 255].
 
     Returns:
         `[h, w, 3]`, turned as its EXIF orientation says.
@@ -89,8 +90,12 @@ def decode_image(
         if width * height > max_pixels:
             size = f"{width} x {height} = {width * height:,}"
             raise ImageTooLargeError(f"the image has {size} pixels, the limit is {max_pixels:,}; scale it down first")
+        if preprocessing is not None and preprocessing.least_draft_px is not None:
+            # Only JPEG heeds it: the decoder leaves out what a smaller picture does not need.
+            image.draft(None, (preprocessing.least_draft_px, preprocessing.least_draft_px))
         image.load()
         upright = _turn_upright(image)
+        background = (255, 255, 255) if preprocessing is None else preprocessing.background
         return np.array(_flatten(upright, background), dtype=np.uint8)
     except ImageError:
         raise

@@ -10,6 +10,9 @@ from typing import Any, Final
 
 __all__ = ["ImagePreprocessing", "Resize"]
 
+DRAFT_MARGIN: Final = 2
+"""A JPEG's draft has at least this many times the pixels that a side of the square needs."""
+
 _BICUBIC: Final = 3  # Pillow's number, which preprocessor_config.json uses too
 
 
@@ -37,6 +40,9 @@ class ImagePreprocessing:
     """What shows through transparent parts, in [0, 255]."""
     shortest_edge_px: int | None = None
     """With `crop`: length the shorter side is scaled to before the middle is cut, at least `size_px`, its default."""
+    jpeg_draft: bool = False
+    """Whether a large JPEG is decoded at a half, a quarter or an eighth of its size: faster, but other pixels, so it
+    belongs to the embedding space, and training's evaluation does the same."""
 
     def __post_init__(self) -> None:
         """Checks the values against each other."""
@@ -48,6 +54,14 @@ class ImagePreprocessing:
             raise ValueError(f"std {self.std} must be above 0, and mean {self.mean} finite")
         if self.shortest_edge_px is not None and self.shortest_edge_px < self.size_px:
             raise ValueError(f"shortest_edge_px ({self.shortest_edge_px}) must be at least size_px ({self.size_px})")
+
+    @property
+    def least_draft_px(self) -> int | None:
+        """Shortest side that a JPEG may be decoded to; None where it is decoded whole.
+
+        Twice what the square needs: the antialiased scaling that follows then has enough to choose from.
+        """
+        return DRAFT_MARGIN * (self.shortest_edge_px or self.size_px) if self.jpeg_draft else None
 
     def to_config(self) -> dict[str, Any]:
         """Returns it as the content of a Hugging Face `preprocessor_config.json`."""
@@ -67,6 +81,7 @@ class ImagePreprocessing:
             "image_mean": list(self.mean),
             "image_std": list(self.std),
             "background": list(self.background),
+            **({"jpeg_draft": True} if self.jpeg_draft else {}),
         }
 
     @classmethod
@@ -74,7 +89,7 @@ class ImagePreprocessing:
         """Reads the content of a Hugging Face `preprocessor_config.json`.
 
         Args:
-            config: The parsed file; `background` is ours and white where it is missing.
+            config: The parsed file; `background` (white where it is missing) and `jpeg_draft` (off) are ours.
 
         Returns:
             What it asks for.
@@ -95,6 +110,7 @@ class ImagePreprocessing:
             std=_three_floats(config["image_std"]),
             background=_three_ints(config.get("background", (255, 255, 255))),
             shortest_edge_px=shortest if shortest not in (None, side["height"]) else None,
+            jpeg_draft=bool(config.get("jpeg_draft", False)),
         )
 
 

@@ -211,6 +211,8 @@ def write_image_pack(
             "size_px": size_px,
             "resize": options.resize.value,
             "background": list(options.background),
+            # Left out where it is off, so that a pack keeps the fingerprint it had before there was a choice.
+            **({"jpeg_draft": True} if options.jpeg_draft else {}),
             "storage": options.stored_as.value,
             "fractions": asdict(options.fractions),
             "seed": options.seed,

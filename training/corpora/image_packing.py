@@ -49,6 +49,8 @@ class PackOptions:
     """How an oblong becomes a square."""
     background: tuple[int, int, int] = (255, 255, 255)
     """What shows through transparent parts, R G B in [0, 255]."""
+    jpeg_draft: bool = False
+    """Whether a large JPEG is decoded smaller, which is faster; encoders trained on the pack then do so too."""
     storage: Storage | None = None
     """How the pixels lie on disk; plain up to 64 px and PNG above where None."""
     max_pixels: int = MAX_IMAGE_PIXELS
@@ -70,7 +72,9 @@ class PackOptions:
     @property
     def preprocessing(self) -> ImagePreprocessing:
         """The size and manner as the pixel functions take them."""
-        return ImagePreprocessing(size_px=self.size_px, resize=self.resize, background=self.background)
+        return ImagePreprocessing(
+            size_px=self.size_px, resize=self.resize, background=self.background, jpeg_draft=self.jpeg_draft
+        )
 
 
 class PackSettings(TypedDict, total=False):
@@ -78,6 +82,7 @@ class PackSettings(TypedDict, total=False):
 
     resize: Resize
     background: tuple[int, int, int]
+    jpeg_draft: bool
     storage: Storage | None
     max_pixels: int
     max_bytes: int
@@ -146,9 +151,7 @@ def _prepare(item: ImageItem, options: PackOptions) -> _Ready | QuarantinedImage
         content = _read(item, options.max_bytes)
         if not content:
             return QuarantinedImage(item.id, Defect.EMPTY, "the file is empty")
-        rgb = decode_image(
-            content, max_pixels=options.max_pixels, max_bytes=options.max_bytes, background=options.background
-        )
+        rgb = decode_image(content, options.preprocessing, max_pixels=options.max_pixels, max_bytes=options.max_bytes)
     except ImageTooLargeError as error:
         return QuarantinedImage(item.id, Defect.TOO_LARGE, str(error))
     except ImageError as error:

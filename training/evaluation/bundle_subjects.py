@@ -69,10 +69,16 @@ class BundlePixelEncoder:
         """Side of the square it sees."""
         return self._encoder.info.image_size_px
 
-    @property
-    def background(self) -> tuple[int, int, int]:
-        """What shows through transparent parts of originals; white, as packs have it."""
-        return (255, 255, 255)
+    def embed_originals(self, originals: Sequence[bytes]) -> NDArray[np.float32]:
+        """Embeds a batch of encoded images, as a client sends them.
+
+        Args:
+            originals: At least one.
+
+        Returns:
+            `[n, d]`.
+        """
+        return self._encoder.run([self._encoder.prepare(original) for original in originals])
 
     def embed_rgb(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embeds a batch of images, each `[h, w, 3]`, sent as a client would: encoded, here without loss.
@@ -83,7 +89,7 @@ class BundlePixelEncoder:
         Returns:
             `[n, d]`.
         """
-        return self._encoder.run([self._encoder.prepare(_encode_png(image)) for image in images])
+        return self.embed_originals([_encode_png(image) for image in images])
 
 
 def _encode_png(image: NDArray[np.uint8]) -> bytes:

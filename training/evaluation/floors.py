@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import (  # type: ignore[import-untyped]  #
 
 from models.bundle.encoder import Modality
 from models.bundle.identity import digest
-from models.bundle.pixels import ImagePreprocessing, resize_image
+from models.bundle.pixels import ImagePreprocessing, decode_image, resize_image
 from training.corpora.document import Document
 from training.corpora.splits import Split
 from training.evaluation.data import ImageData
@@ -44,10 +44,16 @@ class RawPixels:
         """Any size will do."""
         return
 
-    @property
-    def background(self) -> tuple[int, int, int]:
-        """White."""
-        return (255, 255, 255)
+    def embed_originals(self, originals: Sequence[bytes]) -> NDArray[np.float32]:
+        """Decodes a batch of encoded images and flattens them.
+
+        Args:
+            originals: At least one, squares of one size.
+
+        Returns:
+            As `embed_rgb`.
+        """
+        return self.embed_rgb([decode_image(original) for original in originals])
 
     def embed_rgb(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Scales a batch of images, each `[h, w, 3]`, to at most 32 px and flattens them.

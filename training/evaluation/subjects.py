@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle.encoder import Modality
-from models.bundle.pixels import decode_image
 from training.evaluation.data import ImageData
 from training.evaluation.vectors import Vectors
 
@@ -87,9 +86,15 @@ class PixelEncoder(Protocol):
         """Side of the square it sees; None where any size will do."""
         ...
 
-    @property
-    def background(self) -> tuple[int, int, int]:
-        """What shows through transparent parts."""
+    def embed_originals(self, originals: Sequence[bytes]) -> NDArray[np.float32]:
+        """Embeds a batch of encoded images, decoded as the server decodes them.
+
+        Args:
+            originals: At least one.
+
+        Returns:
+            `[n, d]`.
+        """
         ...
 
     def embed_rgb(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -139,8 +144,10 @@ class ImageSubject:
         parts = []
         for start in range(0, len(indices), _IMAGES_PER_BATCH):
             batch = indices[start : start + _IMAGES_PER_BATCH]
-            images = self._decode(data, batch) if decodes else list(data.read(batch))
-            parts.append(self.encoder.embed_rgb(images))
+            if decodes:
+                parts.append(self.encoder.embed_originals([data.original(int(index)) for index in batch]))
+            else:
+                parts.append(self.encoder.embed_rgb(list(data.read(batch))))
             if advance is not None:
                 advance(len(batch))
         return np.concatenate(parts)
@@ -156,9 +163,6 @@ class ImageSubject:
         """
         blocks = range(0, len(images), _IMAGES_PER_BATCH)
         return np.concatenate([self.encoder.embed_rgb(images[start : start + _IMAGES_PER_BATCH]) for start in blocks])
-
-    def _decode(self, data: ImageData, indices: NDArray[np.int64]) -> list[NDArray[np.uint8]]:
-        return [decode_image(data.original(int(i)), background=self.encoder.background) for i in indices]
 
 
 Subject = TextSubject | ImageSubject

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.bundle.pixels import ImagePreprocessing, normalise_image, resize_image
+from models.bundle.pixels import ImagePreprocessing, decode_image, normalise_image, resize_image
 from models.bundle.tokens import Tokenizer
 from models.image.served import ServedImageEncoder
 from models.text.served import ServedTextEncoder
@@ -135,10 +135,16 @@ class TorchPixelEncoder:
         """Side of the square it sees."""
         return self._preprocessing.size_px
 
-    @property
-    def background(self) -> tuple[int, int, int]:
-        """What shows through transparent parts."""
-        return self._preprocessing.background
+    def embed_originals(self, originals: Sequence[bytes]) -> NDArray[np.float32]:
+        """Embeds a batch of encoded images.
+
+        Args:
+            originals: At least one.
+
+        Returns:
+            `[n, d]`, unit rows.
+        """
+        return self.embed_rgb([decode_image(original, self._preprocessing) for original in originals])
 
     def embed_rgb(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embeds a batch of images, each `[h, w, 3]`.

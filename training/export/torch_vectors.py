@@ -40,6 +40,6 @@ def _embed_one(source: ExportSource, item: str | bytes, prompts: Prompts) -> NDA
         return np.asarray(served(ids, torch.ones_like(ids))[1])
     if isinstance(preparation, Tokenizer) or isinstance(item, str):
         raise TypeError("texts need a tokenizer and a sentence encoder, images a preprocessing and an image encoder")
-    rgb = decode_image(item, background=preparation.background)
+    rgb = decode_image(item, preparation)
     pixels = normalise_image(resize_image(rgb, preparation), preparation)
     return np.asarray(served(torch.from_numpy(pixels)[None]))

@@ -151,6 +151,7 @@ def _preprocessing(pack: ImagePack, config: ImageRunConfig) -> ImagePreprocessin
         size_px=config.encoder.image_size_px,
         resize=Resize(pack.manifest["resize"]),
         background=(red, green, blue),
+        jpeg_draft=bool(pack.manifest.get("jpeg_draft", False)),
         mean=normalization.mean,
         std=normalization.std,
     )

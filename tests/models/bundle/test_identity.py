@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,12 @@ from models.bundle.identity import (
     compute_fingerprint,
     compute_own_space,
     compute_space,
+    digest,
+    digest_preprocessing,
     digest_tensors,
     digest_tokenizer,
 )
+from models.bundle.preprocessing import ImagePreprocessing
 from tests.models.bundle.tiny_bundle import make_tokenizer
 
 TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, dtype=np.float32)}
@@ -77,6 +81,21 @@ def test_an_own_space_is_neither_the_space_nor_another_graphs() -> None:
     assert (
         len({"s", compute_own_space(space="s", graph_sha256="a"), compute_own_space(space="s", graph_sha256="b")}) == 3
     )
+
+
+def test_preparing_images_otherwise_is_another_space_and_what_is_off_is_none_of_it() -> None:
+    plain = ImagePreprocessing(size_px=32, background=(1, 2, 3))
+    assert digest_preprocessing(plain) == digest(
+        {
+            "size_px": 32,
+            "resize": "squash",
+            "mean": [0.485, 0.456, 0.406],
+            "std": [0.229, 0.224, 0.225],
+            "background": [1, 2, 3],
+            "shortest_edge_px": None,
+        }
+    )
+    assert digest_preprocessing(replace(plain, jpeg_draft=True)) != digest_preprocessing(plain)
 
 
 def test_a_tokenizers_padding_and_truncation_do_not_matter_but_its_words_do() -> None:

@@ -93,7 +93,9 @@ def test_sixteen_bits_keep_their_upper_byte() -> None:
 
 def test_transparent_grey_of_sixteen_bits_shows_the_background() -> None:
     deep = np.array([[7, 65535]], dtype=np.uint16)
-    found = decode_image(encode(Image.fromarray(deep), transparency=7), background=(1, 2, 3))
+    found = decode_image(
+        encode(Image.fromarray(deep), transparency=7), ImagePreprocessing(size_px=8, background=(1, 2, 3))
+    )
     assert found.tolist() == [[[1, 2, 3], [255, 255, 255]]]
 
 
@@ -116,14 +118,14 @@ def test_transparency_is_laid_on_the_background() -> None:
     data = encode(Image.fromarray(rgba))
 
     assert decode_image(data)[0].tolist() == [[255, 255, 255], [200, 0, 0], [227, 127, 127]]
-    assert decode_image(data, background=(0, 0, 255))[0].tolist()[0] == [0, 0, 255]
+    assert decode_image(data, ImagePreprocessing(size_px=8, background=(0, 0, 255)))[0].tolist()[0] == [0, 0, 255]
 
 
 def test_a_transparent_palette_colour_is_laid_on_the_background() -> None:
     image = Image.new("P", (2, 1), 0)
     image.putpalette([10, 20, 30, 40, 50, 60])
     image.putpixel((1, 0), 1)
-    found = decode_image(encode(image, transparency=0), background=(9, 9, 9))
+    found = decode_image(encode(image, transparency=0), ImagePreprocessing(size_px=8, background=(9, 9, 9)))
     assert found.tolist() == [[[9, 9, 9], [40, 50, 60]]]
 
 
@@ -224,6 +226,52 @@ def test_limits_of_several_threads_do_not_meet() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def drafted(size_px: int = 32, **settings: Any) -> ImagePreprocessing:
+    return ImagePreprocessing(size_px=size_px, jpeg_draft=True, **settings)
+
+
+@pytest.mark.parametrize(
+    ("preprocessing", "shape"),
+    [
+        (drafted(), (75, 100)),  # an eighth would be 75 high, and 64 are needed
+        (drafted(64), (150, 200)),
+        (drafted(128), (300, 400)),
+        (drafted(224), (600, 800)),
+        (drafted(32, resize=Resize.CROP, shortest_edge_px=64), (150, 200)),
+        (ImagePreprocessing(size_px=32), (600, 800)),
+    ],
+)
+def test_a_draft_of_a_large_jpeg_has_twice_what_the_square_needs(
+    preprocessing: ImagePreprocessing, shape: tuple[int, int]
+) -> None:
+    photo = encode(Image.fromarray(gradient(600, 800)), "JPEG")
+    assert decode_image(photo, preprocessing).shape[:2] == shape
+
+
+def test_a_draft_is_turned_upright_and_looks_like_the_whole() -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    rows, columns = np.mgrid[0:600, 0:800]
+    smooth = np.stack([rows * 0.4, columns * 0.3, 255 - rows * 0.3], axis=2).astype(np.uint8)
+    photo = encode(Image.fromarray(smooth), "JPEG", quality=95, exif=turned.tobytes())
+    draft, whole = (decode_image(photo, drafted(size_px)) for size_px in (32, 4000))
+    assert (draft.shape, whole.shape) == ((100, 75, 3), (800, 600, 3))
+    one, other = (resize_image(image, drafted()).astype(int) for image in (draft, whole))
+    assert np.abs(one - other).max() <= 3
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "GIF"])
+def test_only_a_jpeg_has_a_draft(kind: str) -> None:
+    picture = encode(Image.fromarray(gradient(300, 300)), kind)
+    np.testing.assert_array_equal(decode_image(picture, drafted(8)), decode_image(picture))
+
+
+def test_a_drafts_limit_is_on_the_whole_image() -> None:
+    photo = encode(Image.fromarray(gradient(600, 800)), "JPEG")
+    with pytest.raises(ImageTooLargeError, match="480,000 pixels, the limit is 479,999"):
+        decode_image(photo, drafted(), max_pixels=479_999)
 
 
 def test_squashing_keeps_everything_and_cropping_the_middle() -> None:

@@ -11,6 +11,7 @@ from models.bundle.preprocessing import ImagePreprocessing, Resize
     "preprocessing",
     [
         ImagePreprocessing(size_px=32, background=(1, 2, 3)),
+        ImagePreprocessing(size_px=32, jpeg_draft=True),
         ImagePreprocessing(size_px=224, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6), resize=Resize.CROP),
         ImagePreprocessing(size_px=224, resize=Resize.CROP, shortest_edge_px=256),
     ],

@@ -118,6 +118,21 @@ def test_transparent_parts_show_the_background(tmp_path: Path) -> None:
     assert red.read(np.array([0]))[0, 0, 0].tolist() == [255, 0, 0]
 
 
+def test_large_jpegs_are_decoded_smaller_where_the_pack_says_so(tmp_path: Path) -> None:
+    stream = BytesIO()
+    Image.fromarray(np.repeat(noise(1, 100), 4, axis=0).repeat(4, axis=1)).save(stream, "JPEG", quality=95)
+    items = [ImageItem("photo", stream.getvalue())]
+    whole, _ = write_image_pack(items, tmp_path / "whole", size_px=8, source="x")
+    draft, _ = write_image_pack(items, tmp_path / "draft", size_px=8, source="x", jpeg_draft=True)
+    assert "jpeg_draft" not in whole.manifest
+    assert draft.manifest["jpeg_draft"] is True
+    assert draft.fingerprint != whole.fingerprint
+    square = ImagePreprocessing(size_px=8, jpeg_draft=True)
+    expected = resize_image(decode_image(stream.getvalue(), square), square)
+    assert np.array_equal(draft.read(np.array([0]))[0], expected)
+    assert not np.array_equal(draft.read(np.array([0])), whole.read(np.array([0])))
+
+
 def test_labels_groups_ids_and_attributes(pack: ImagePack) -> None:
     assert pack.label_names == ("class 0", "class 1", "class 2")
     assert pack.labels is not None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.bundle.encoder import Modality
+from models.bundle.pixels import decode_image
 from training.corpora.document import Document
 from training.corpora.splits import Split
 from training.evaluation.subjects import Advance, ImageSubject, SubjectInfo
@@ -91,8 +92,10 @@ class MeanColour:
 
     def __init__(self, size_px: int | None = None) -> None:
         self.size_px = size_px
-        self.background = (255, 255, 255)
         self.batches: list[int] = []
+
+    def embed_originals(self, originals: Sequence[bytes]) -> NDArray[np.float32]:
+        return self.embed_rgb([decode_image(original) for original in originals])
 
     def embed_rgb(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         self.batches.append(len(images))
