@@ -27,6 +27,8 @@ class EmbedOptions:
     """Whether over-long texts are cut; otherwise they fail, each for itself."""
     deadline_s: float | None = None
     """Monotonic time after which nobody waits."""
+    space: str = ""
+    """Of the encoder's versions those of this embedding space come first; empty: the name alone decides."""
 
 
 def modality_of(items: Sequence[str | bytes]) -> Modality:
@@ -57,7 +59,7 @@ async def embed(pool: EncoderPool, name: str, items: Sequence[str | bytes], opti
 
     Args:
         pool: The encoders.
-        name: The encoder's name.
+        name: Any name of the encoder.
         items: Texts, or encoded images; one of a kind that the encoder does not read is an error of its own.
         options: How.
 
@@ -65,7 +67,12 @@ async def embed(pool: EncoderPool, name: str, items: Sequence[str | bytes], opti
         Vectors and, per failed item, an error.
     """
     return await pool.embed(
-        name, items, purpose=options.purpose, truncate=options.truncate, deadline_s=options.deadline_s
+        name,
+        items,
+        purpose=options.purpose,
+        truncate=options.truncate,
+        deadline_s=options.deadline_s,
+        space=options.space,
     )
 
 
@@ -76,7 +83,7 @@ async def embed_patiently(
 
     Args:
         pool: The encoders.
-        name: The encoder's name.
+        name: Any name of the encoder.
         items: As for `embed`.
         options: How.
 

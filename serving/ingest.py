@@ -143,9 +143,9 @@ async def _embed(
         backend.pool,
         spec.encoder,
         list(contents.values()),
-        EmbedOptions(purpose=Purpose.DOCUMENT, deadline_s=options.deadline_s),
+        EmbedOptions(purpose=Purpose.DOCUMENT, deadline_s=options.deadline_s, space=spec.space),
     )
-    # The encoder of that name may have been replaced since the collection was made.
+    # No version of the space may be left of those the collection was made with.
     check_space(spec, outcome.info.space)
     indices = list(contents)
     return _Embedded(

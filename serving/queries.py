@@ -180,10 +180,9 @@ async def _embed(
         items = [part for part, meant in wanted if meant is purpose]
         if not items:
             continue
-        outcome = await embed(
-            backend.pool, spec.encoder, items, EmbedOptions(purpose=purpose, deadline_s=options.deadline_s)
-        )
-        # The encoder of that name may have been replaced since the collection was made.
+        how = EmbedOptions(purpose=purpose, deadline_s=options.deadline_s, space=spec.space)
+        outcome = await embed(backend.pool, spec.encoder, items, how)
+        # No version of the space may be left of those the collection was made with.
         check_space(spec, outcome.info.space)
         for row, item in enumerate(items):
             embedded.vectors[item, purpose] = outcome.errors.get(row) or outcome.vectors[row]

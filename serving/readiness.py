@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from serving.backend import Backend
 from serving.collections.catalogue import CollectionCatalogue
-from serving.encoders.state import EncoderPhase, EncoderState
+from serving.encoders.state import EncoderPhase
 from serving.rpc.assembly import Wire, service_names
 
 __all__ = ["Readiness"]
@@ -23,10 +23,11 @@ class Readiness:
 
     def __init__(self, wire: Wire, backend: Backend) -> None:
         self._health = wire.health
-        self._pool = backend.pool
+        self._roster = backend.pool.roster
+        self._encoder_names: set[str] = set()
         self._encoders_loaded = False
         self._collections_open = False
-        self._pool.add_listener(self._on_encoder)
+        self._roster.add_listener(self._on_encoders)
         self._set("admin", serving=True)
 
     def on_encoders_loaded(self) -> None:
@@ -52,15 +53,17 @@ class Readiness:
         """Whether everything that was to be loaded is loaded."""
         return self._encoders_loaded and self._collections_open
 
-    def _on_encoder(self, name: str, state: EncoderState | None) -> None:
-        if state is None:
-            self._health.forget(f"encoder/{name}")
-        else:
+    def _on_encoders(self) -> None:
+        names = self._roster.names()
+        for name, state in names.items():
             self._health.set(f"encoder/{name}", serving=state.phase is EncoderPhase.SERVING)
+        for name in self._encoder_names - names.keys():
+            self._health.forget(f"encoder/{name}")
+        self._encoder_names = set(names)
         self._publish()
 
     def _publish(self) -> None:
-        states = self._pool.states().values()
+        states = self._roster.states().values()
         encoders = self._encoders_loaded and (
             not states or any(state.phase is EncoderPhase.SERVING for state in states)
         )

@@ -115,8 +115,9 @@ class Server:
     def summary(self) -> Sequence[str]:
         """Returns a few lines on what is served, for people."""
         lines = [f"diptych serves on {self.address}"]
-        infos = {info.name: info for info in self._pool.infos()}
-        for name, state in sorted(self._pool.states().items()):
+        roster = self._pool.roster
+        infos = {info.reference: info for info in roster.infos()}
+        for name, state in sorted(roster.states().items()):
             if name in infos and state.phase is EncoderPhase.SERVING:
                 info = infos[name]
                 lines.append(f"  encoder {name}: {info.modality}, {info.dimension} dimensions, {info.precision}")

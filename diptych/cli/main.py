@@ -54,6 +54,8 @@ VERBS: dict[str, Verb] = {
     "encoders list": Verb("diptych.cli.encoders:List", "list the encoders of a server"),
     "encoders load": Verb("diptych.cli.encoders:Load", "load or swap an encoder while the server serves"),
     "encoders unload": Verb("diptych.cli.encoders:Unload", "take an encoder out of service"),
+    "encoders alias": Verb("diptych.cli.encoders:Alias", "let a further name mean an encoder"),
+    "encoders unalias": Verb("diptych.cli.encoders:Unalias", "remove a further name"),
     "collections create": Verb("diptych.cli.collections:Create", "create a collection"),
     "collections list": Verb("diptych.cli.collections:List", "list the collections"),
     "collections get": Verb("diptych.cli.collections:Get", "show one collection"),

@@ -130,6 +130,14 @@ class AsyncClient:
         """Takes an encoder out of service once it has finished what it accepted."""
         await self._run(encoders.unload_encoder(name))
 
+    async def set_encoder_alias(self, alias: str, encoder: str) -> Encoder:
+        """Lets an alias mean an encoder (`NAME@VERSION`, or `NAME` for its newest version), after a restart too."""
+        return await self._run(encoders.set_encoder_alias(alias, encoder))
+
+    async def delete_encoder_alias(self, alias: str) -> None:
+        """Removes an alias."""
+        await self._run(encoders.delete_encoder_alias(alias))
+
     async def embed(
         self,
         texts: Iterable[str] | None = None,

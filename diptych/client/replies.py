@@ -74,6 +74,7 @@ def encoder_of(message: encoder_service_pb2.Encoder) -> Encoder:
         max_tokens=message.max_tokens,
         image_size_px=message.image_size_px,
         truncatable_dimensions=tuple(message.truncatable_dimensions),
+        aliases=tuple(message.aliases),
     )
 
 

@@ -142,6 +142,14 @@ class Client:
         """Takes an encoder out of service once it has finished what it accepted."""
         self._run(encoders.unload_encoder(name))
 
+    def set_encoder_alias(self, alias: str, encoder: str) -> Encoder:
+        """Lets an alias mean an encoder (`NAME@VERSION`, or `NAME` for its newest version), after a restart too."""
+        return self._run(encoders.set_encoder_alias(alias, encoder))
+
+    def delete_encoder_alias(self, alias: str) -> None:
+        """Removes an alias."""
+        self._run(encoders.delete_encoder_alias(alias))
+
     def embed(
         self,
         texts: Iterable[str] | None = None,

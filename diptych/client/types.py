@@ -76,6 +76,8 @@ class Encoder:
     image_size_px: int
     truncatable_dimensions: tuple[int, ...]
     """Shorter dimensions that `embed` may ask for."""
+    aliases: tuple[str, ...]
+    """Names that mean it just now, beside `NAME@VERSION`: its own where no other version answers to it, and aliases."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -220,7 +220,7 @@ class UnloadEncoderRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The encoder's name. Required."""
+    """The encoder's name, or `NAME@VERSION` where several versions serve. Required."""
     def __init__(
         self,
         *,
@@ -250,3 +250,92 @@ class UnloadEncoderResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UnloadEncoderResponse: _TypeAlias = UnloadEncoderResponse  # noqa: Y015
+
+@_typing.final
+class SetEncoderAliasRequest(_message.Message):
+    """Asks for an alias to be pointed at an encoder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    ENCODER_FIELD_NUMBER: _builtins.int
+    alias: _builtins.str
+    """The alias, of the same form as an encoder's name. An encoder's own name is held to one version by it. Required."""
+    encoder: _builtins.str
+    """`NAME@VERSION`, or a name, which means its newest version. It must serve. Required."""
+    def __init__(
+        self,
+        *,
+        alias: _builtins.str = ...,
+        encoder: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias", "encoder", b"encoder"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetEncoderAliasRequest: _TypeAlias = SetEncoderAliasRequest  # noqa: Y015
+
+@_typing.final
+class SetEncoderAliasResponse(_message.Message):
+    """The alias means the encoder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENCODER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def encoder(self) -> _encoder_service_pb2.Encoder:
+        """The encoder."""
+
+    def __init__(
+        self,
+        *,
+        encoder: _encoder_service_pb2.Encoder | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["encoder", b"encoder"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetEncoderAliasResponse: _TypeAlias = SetEncoderAliasResponse  # noqa: Y015
+
+@_typing.final
+class DeleteEncoderAliasRequest(_message.Message):
+    """Asks for an alias to be removed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALIAS_FIELD_NUMBER: _builtins.int
+    alias: _builtins.str
+    """The alias. Required."""
+    def __init__(
+        self,
+        *,
+        alias: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias", b"alias"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteEncoderAliasRequest: _TypeAlias = DeleteEncoderAliasRequest  # noqa: Y015
+
+@_typing.final
+class DeleteEncoderAliasResponse(_message.Message):
+    """The alias is no more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteEncoderAliasResponse: _TypeAlias = DeleteEncoderAliasResponse  # noqa: Y015

@@ -55,6 +55,16 @@ class AdminServiceStub(object):
                 request_serializer=diptych_dot_v1_dot_admin__service__pb2.UnloadEncoderRequest.SerializeToString,
                 response_deserializer=diptych_dot_v1_dot_admin__service__pb2.UnloadEncoderResponse.FromString,
                 _registered_method=True)
+        self.SetEncoderAlias = channel.unary_unary(
+                '/diptych.v1.AdminService/SetEncoderAlias',
+                request_serializer=diptych_dot_v1_dot_admin__service__pb2.SetEncoderAliasRequest.SerializeToString,
+                response_deserializer=diptych_dot_v1_dot_admin__service__pb2.SetEncoderAliasResponse.FromString,
+                _registered_method=True)
+        self.DeleteEncoderAlias = channel.unary_unary(
+                '/diptych.v1.AdminService/DeleteEncoderAlias',
+                request_serializer=diptych_dot_v1_dot_admin__service__pb2.DeleteEncoderAliasRequest.SerializeToString,
+                response_deserializer=diptych_dot_v1_dot_admin__service__pb2.DeleteEncoderAliasResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer(object):
@@ -89,6 +99,20 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetEncoderAlias(self, request, context):
+        """Lets an alias mean an encoder, from the next request on and after a restart too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteEncoderAlias(self, request, context):
+        """Removes an alias.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -111,6 +135,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.UnloadEncoder,
                     request_deserializer=diptych_dot_v1_dot_admin__service__pb2.UnloadEncoderRequest.FromString,
                     response_serializer=diptych_dot_v1_dot_admin__service__pb2.UnloadEncoderResponse.SerializeToString,
+            ),
+            'SetEncoderAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetEncoderAlias,
+                    request_deserializer=diptych_dot_v1_dot_admin__service__pb2.SetEncoderAliasRequest.FromString,
+                    response_serializer=diptych_dot_v1_dot_admin__service__pb2.SetEncoderAliasResponse.SerializeToString,
+            ),
+            'DeleteEncoderAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteEncoderAlias,
+                    request_deserializer=diptych_dot_v1_dot_admin__service__pb2.DeleteEncoderAliasRequest.FromString,
+                    response_serializer=diptych_dot_v1_dot_admin__service__pb2.DeleteEncoderAliasResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -222,6 +256,60 @@ class AdminService(object):
             '/diptych.v1.AdminService/UnloadEncoder',
             diptych_dot_v1_dot_admin__service__pb2.UnloadEncoderRequest.SerializeToString,
             diptych_dot_v1_dot_admin__service__pb2.UnloadEncoderResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetEncoderAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/diptych.v1.AdminService/SetEncoderAlias',
+            diptych_dot_v1_dot_admin__service__pb2.SetEncoderAliasRequest.SerializeToString,
+            diptych_dot_v1_dot_admin__service__pb2.SetEncoderAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteEncoderAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/diptych.v1.AdminService/DeleteEncoderAlias',
+            diptych_dot_v1_dot_admin__service__pb2.DeleteEncoderAliasRequest.SerializeToString,
+            diptych_dot_v1_dot_admin__service__pb2.DeleteEncoderAliasResponse.FromString,
             options,
             channel_credentials,
             insecure,

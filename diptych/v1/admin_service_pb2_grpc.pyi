@@ -41,6 +41,10 @@ class AdminServiceStub:
     """Loads an encoder, or swaps it for what its folder holds now. The old one answers until the new one is checked."""
     UnloadEncoder: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.UnloadEncoderRequest, _admin_service_pb2.UnloadEncoderResponse]
     """Unloads an encoder once it has finished what it accepted."""
+    SetEncoderAlias: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetEncoderAliasRequest, _admin_service_pb2.SetEncoderAliasResponse]
+    """Lets an alias mean an encoder, from the next request on and after a restart too."""
+    DeleteEncoderAlias: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteEncoderAliasRequest, _admin_service_pb2.DeleteEncoderAliasResponse]
+    """Removes an alias."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -55,6 +59,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """Loads an encoder, or swaps it for what its folder holds now. The old one answers until the new one is checked."""
     UnloadEncoder: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.UnloadEncoderRequest, _admin_service_pb2.UnloadEncoderResponse]  # type: ignore[assignment]
     """Unloads an encoder once it has finished what it accepted."""
+    SetEncoderAlias: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetEncoderAliasRequest, _admin_service_pb2.SetEncoderAliasResponse]  # type: ignore[assignment]
+    """Lets an alias mean an encoder, from the next request on and after a restart too."""
+    DeleteEncoderAlias: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.DeleteEncoderAliasRequest, _admin_service_pb2.DeleteEncoderAliasResponse]  # type: ignore[assignment]
+    """Removes an alias."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tells of the server, and changes what it serves."""
@@ -90,5 +98,21 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.UnloadEncoderResponse, _abc.Awaitable[_admin_service_pb2.UnloadEncoderResponse]]:
         """Unloads an encoder once it has finished what it accepted."""
+
+    @_abc_1.abstractmethod
+    def SetEncoderAlias(
+        self,
+        request: _admin_service_pb2.SetEncoderAliasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.SetEncoderAliasResponse, _abc.Awaitable[_admin_service_pb2.SetEncoderAliasResponse]]:
+        """Lets an alias mean an encoder, from the next request on and after a restart too."""
+
+    @_abc_1.abstractmethod
+    def DeleteEncoderAlias(
+        self,
+        request: _admin_service_pb2.DeleteEncoderAliasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_service_pb2.DeleteEncoderAliasResponse, _abc.Awaitable[_admin_service_pb2.DeleteEncoderAliasResponse]]:
+        """Removes an alias."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,33 +27,33 @@ from diptych.v1 import tensor_pb2 as diptych_dot_v1_dot_tensor__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n diptych/v1/encoder_service.proto\x12\ndiptych.v1\x1a\x1a\x64iptych/v1/embedding.proto\x1a\x17\x64iptych/v1/tensor.proto\x1a\x17google/rpc/status.proto\"\xc9\x02\n\x07\x45ncoder\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.diptych.v1.EncoderState\x12\x15\n\rstate_message\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12&\n\x08modality\x18\x05 \x01(\x0e\x32\x14.diptych.v1.Modality\x12\x11\n\tdimension\x18\x06 \x01(\x05\x12\"\n\x06metric\x18\x07 \x01(\x0e\x32\x12.diptych.v1.Metric\x12\r\n\x05space\x18\x08 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\t \x01(\t\x12\x11\n\tprecision\x18\n \x01(\t\x12\x12\n\nmax_tokens\x18\x0b \x01(\x05\x12\x15\n\rimage_size_px\x18\x0c \x01(\x05\x12\x1e\n\x16truncatable_dimensions\x18\r \x03(\x05\"<\n\x13ListEncodersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x14ListEncodersResponse\x12%\n\x08\x65ncoders\x18\x01 \x03(\x0b\x32\x13.diptych.v1.Encoder\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11GetEncoderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x12GetEncoderResponse\x12$\n\x07\x65ncoder\x18\x01 \x01(\x0b\x32\x13.diptych.v1.Encoder\"\xda\x01\n\x0c\x45mbedRequest\x12\x0f\n\x07\x65ncoder\x18\x01 \x01(\t\x12!\n\x06inputs\x18\x02 \x03(\x0b\x32\x11.diptych.v1.Input\x12$\n\x07purpose\x18\x03 \x01(\x0e\x32\x13.diptych.v1.Purpose\x12\x18\n\x10output_dimension\x18\x04 \x01(\x05\x12*\n\x0foutput_encoding\x18\x05 \x01(\x0e\x32\x11.diptych.v1.DType\x12*\n\ntruncation\x18\x06 \x01(\x0e\x32\x16.diptych.v1.Truncation\"\xdd\x01\n\rEmbedResponse\x12#\n\x07vectors\x18\x01 \x01(\x0b\x32\x12.diptych.v1.Tensor\x12*\n\x0bitem_errors\x18\x02 \x03(\x0b\x32\x15.diptych.v1.ItemError\x12\x14\n\x0ctoken_counts\x18\x03 \x03(\x05\x12\x11\n\ttruncated\x18\x04 \x03(\x08\x12)\n\x07\x65ncoder\x18\x05 \x01(\x0b\x32\x18.diptych.v1.EncoderStamp\x12\'\n\x06timing\x18\x06 \x01(\x0b\x32\x17.diptych.v1.EmbedTiming\"=\n\x12\x45mbedStreamRequest\x12\'\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x18.diptych.v1.EmbedRequest\"p\n\x13\x45mbedStreamResponse\x12*\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x19.diptych.v1.EmbedResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result*\x9a\x01\n\x0c\x45ncoderState\x12\x1d\n\x19\x45NCODER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NCODER_STATE_LOADING\x10\x01\x12\x19\n\x15\x45NCODER_STATE_SERVING\x10\x02\x12\x19\n\x15\x45NCODER_STATE_REFUSED\x10\x03\x12\x1a\n\x16\x45NCODER_STATE_DRAINING\x10\x04\x32\xc2\x02\n\x0e\x45ncoderService\x12Q\n\x0cListEncoders\x12\x1f.diptych.v1.ListEncodersRequest\x1a .diptych.v1.ListEncodersResponse\x12K\n\nGetEncoder\x12\x1d.diptych.v1.GetEncoderRequest\x1a\x1e.diptych.v1.GetEncoderResponse\x12<\n\x05\x45mbed\x12\x18.diptych.v1.EmbedRequest\x1a\x19.diptych.v1.EmbedResponse\x12R\n\x0b\x45mbedStream\x12\x1e.diptych.v1.EmbedStreamRequest\x1a\x1f.diptych.v1.EmbedStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n diptych/v1/encoder_service.proto\x12\ndiptych.v1\x1a\x1a\x64iptych/v1/embedding.proto\x1a\x17\x64iptych/v1/tensor.proto\x1a\x17google/rpc/status.proto\"\xda\x02\n\x07\x45ncoder\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.diptych.v1.EncoderState\x12\x15\n\rstate_message\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12&\n\x08modality\x18\x05 \x01(\x0e\x32\x14.diptych.v1.Modality\x12\x11\n\tdimension\x18\x06 \x01(\x05\x12\"\n\x06metric\x18\x07 \x01(\x0e\x32\x12.diptych.v1.Metric\x12\r\n\x05space\x18\x08 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\t \x01(\t\x12\x11\n\tprecision\x18\n \x01(\t\x12\x12\n\nmax_tokens\x18\x0b \x01(\x05\x12\x15\n\rimage_size_px\x18\x0c \x01(\x05\x12\x1e\n\x16truncatable_dimensions\x18\r \x03(\x05\x12\x0f\n\x07\x61liases\x18\x0e \x03(\t\"<\n\x13ListEncodersRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x14ListEncodersResponse\x12%\n\x08\x65ncoders\x18\x01 \x03(\x0b\x32\x13.diptych.v1.Encoder\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x11GetEncoderRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\":\n\x12GetEncoderResponse\x12$\n\x07\x65ncoder\x18\x01 \x01(\x0b\x32\x13.diptych.v1.Encoder\"\xda\x01\n\x0c\x45mbedRequest\x12\x0f\n\x07\x65ncoder\x18\x01 \x01(\t\x12!\n\x06inputs\x18\x02 \x03(\x0b\x32\x11.diptych.v1.Input\x12$\n\x07purpose\x18\x03 \x01(\x0e\x32\x13.diptych.v1.Purpose\x12\x18\n\x10output_dimension\x18\x04 \x01(\x05\x12*\n\x0foutput_encoding\x18\x05 \x01(\x0e\x32\x11.diptych.v1.DType\x12*\n\ntruncation\x18\x06 \x01(\x0e\x32\x16.diptych.v1.Truncation\"\xdd\x01\n\rEmbedResponse\x12#\n\x07vectors\x18\x01 \x01(\x0b\x32\x12.diptych.v1.Tensor\x12*\n\x0bitem_errors\x18\x02 \x03(\x0b\x32\x15.diptych.v1.ItemError\x12\x14\n\x0ctoken_counts\x18\x03 \x03(\x05\x12\x11\n\ttruncated\x18\x04 \x03(\x08\x12)\n\x07\x65ncoder\x18\x05 \x01(\x0b\x32\x18.diptych.v1.EncoderStamp\x12\'\n\x06timing\x18\x06 \x01(\x0b\x32\x17.diptych.v1.EmbedTiming\"=\n\x12\x45mbedStreamRequest\x12\'\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x18.diptych.v1.EmbedRequest\"p\n\x13\x45mbedStreamResponse\x12*\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32\x19.diptych.v1.EmbedResponseH\x00\x12#\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result*\x9a\x01\n\x0c\x45ncoderState\x12\x1d\n\x19\x45NCODER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NCODER_STATE_LOADING\x10\x01\x12\x19\n\x15\x45NCODER_STATE_SERVING\x10\x02\x12\x19\n\x15\x45NCODER_STATE_REFUSED\x10\x03\x12\x1a\n\x16\x45NCODER_STATE_DRAINING\x10\x04\x32\xc2\x02\n\x0e\x45ncoderService\x12Q\n\x0cListEncoders\x12\x1f.diptych.v1.ListEncodersRequest\x1a .diptych.v1.ListEncodersResponse\x12K\n\nGetEncoder\x12\x1d.diptych.v1.GetEncoderRequest\x1a\x1e.diptych.v1.GetEncoderResponse\x12<\n\x05\x45mbed\x12\x18.diptych.v1.EmbedRequest\x1a\x19.diptych.v1.EmbedResponse\x12R\n\x0b\x45mbedStream\x12\x1e.diptych.v1.EmbedStreamRequest\x1a\x1f.diptych.v1.EmbedStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'diptych.v1.encoder_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENCODERSTATE']._serialized_start=1326
-  _globals['_ENCODERSTATE']._serialized_end=1480
+  _globals['_ENCODERSTATE']._serialized_start=1343
+  _globals['_ENCODERSTATE']._serialized_end=1497
   _globals['_ENCODER']._serialized_start=127
-  _globals['_ENCODER']._serialized_end=456
-  _globals['_LISTENCODERSREQUEST']._serialized_start=458
-  _globals['_LISTENCODERSREQUEST']._serialized_end=518
-  _globals['_LISTENCODERSRESPONSE']._serialized_start=520
-  _globals['_LISTENCODERSRESPONSE']._serialized_end=606
-  _globals['_GETENCODERREQUEST']._serialized_start=608
-  _globals['_GETENCODERREQUEST']._serialized_end=641
-  _globals['_GETENCODERRESPONSE']._serialized_start=643
-  _globals['_GETENCODERRESPONSE']._serialized_end=701
-  _globals['_EMBEDREQUEST']._serialized_start=704
-  _globals['_EMBEDREQUEST']._serialized_end=922
-  _globals['_EMBEDRESPONSE']._serialized_start=925
-  _globals['_EMBEDRESPONSE']._serialized_end=1146
-  _globals['_EMBEDSTREAMREQUEST']._serialized_start=1148
-  _globals['_EMBEDSTREAMREQUEST']._serialized_end=1209
-  _globals['_EMBEDSTREAMRESPONSE']._serialized_start=1211
-  _globals['_EMBEDSTREAMRESPONSE']._serialized_end=1323
-  _globals['_ENCODERSERVICE']._serialized_start=1483
-  _globals['_ENCODERSERVICE']._serialized_end=1805
+  _globals['_ENCODER']._serialized_end=473
+  _globals['_LISTENCODERSREQUEST']._serialized_start=475
+  _globals['_LISTENCODERSREQUEST']._serialized_end=535
+  _globals['_LISTENCODERSRESPONSE']._serialized_start=537
+  _globals['_LISTENCODERSRESPONSE']._serialized_end=623
+  _globals['_GETENCODERREQUEST']._serialized_start=625
+  _globals['_GETENCODERREQUEST']._serialized_end=658
+  _globals['_GETENCODERRESPONSE']._serialized_start=660
+  _globals['_GETENCODERRESPONSE']._serialized_end=718
+  _globals['_EMBEDREQUEST']._serialized_start=721
+  _globals['_EMBEDREQUEST']._serialized_end=939
+  _globals['_EMBEDRESPONSE']._serialized_start=942
+  _globals['_EMBEDRESPONSE']._serialized_end=1163
+  _globals['_EMBEDSTREAMREQUEST']._serialized_start=1165
+  _globals['_EMBEDSTREAMREQUEST']._serialized_end=1226
+  _globals['_EMBEDSTREAMRESPONSE']._serialized_start=1228
+  _globals['_EMBEDSTREAMRESPONSE']._serialized_end=1340
+  _globals['_ENCODERSERVICE']._serialized_start=1500
+  _globals['_ENCODERSERVICE']._serialized_end=1822
 # @@protoc_insertion_point(module_scope)

@@ -73,8 +73,11 @@ class Encoder(_message.Message):
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     IMAGE_SIZE_PX_FIELD_NUMBER: _builtins.int
     TRUNCATABLE_DIMENSIONS_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The name it is called by: 1 to 63 lower-case letters, digits, dots, underscores and hyphens."""
+    """The name it is called by: 1 to 63 lower-case letters, digits, dots, underscores and hyphens. `NAME@VERSION` calls
+    this version whatever others there are. Of a bundle that does not serve, its folder's name.
+    """
     state: Global___EncoderState.ValueType
     """Where it stands."""
     state_message: _builtins.str
@@ -101,6 +104,12 @@ class Encoder(_message.Message):
     def truncatable_dimensions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The shorter dimensions it was trained to be cut to; empty where it was not."""
 
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The names that mean this encoder just now, beside `NAME@VERSION`: its own where it is the newest version or an alias
+        holds the name to it, and aliases.
+        """
+
     def __init__(
         self,
         *,
@@ -117,10 +126,11 @@ class Encoder(_message.Message):
         max_tokens: _builtins.int = ...,
         image_size_px: _builtins.int = ...,
         truncatable_dimensions: _abc.Iterable[_builtins.int] | None = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dimension", b"dimension", "fingerprint", b"fingerprint", "image_size_px", b"image_size_px", "max_tokens", b"max_tokens", "metric", b"metric", "modality", b"modality", "name", b"name", "precision", b"precision", "space", b"space", "state", b"state", "state_message", b"state_message", "truncatable_dimensions", b"truncatable_dimensions", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "dimension", b"dimension", "fingerprint", b"fingerprint", "image_size_px", b"image_size_px", "max_tokens", b"max_tokens", "metric", b"metric", "modality", b"modality", "name", b"name", "precision", b"precision", "space", b"space", "state", b"state", "state_message", b"state_message", "truncatable_dimensions", b"truncatable_dimensions", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -188,7 +198,7 @@ class GetEncoderRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """The encoder's name. Required."""
+    """The encoder's name, `NAME@VERSION`, or an alias. Required."""
     def __init__(
         self,
         *,
@@ -239,7 +249,9 @@ class EmbedRequest(_message.Message):
     OUTPUT_ENCODING_FIELD_NUMBER: _builtins.int
     TRUNCATION_FIELD_NUMBER: _builtins.int
     encoder: _builtins.str
-    """The encoder's name. May be empty where exactly one encoder reads the inputs' modality."""
+    """The encoder's name (its newest version answers), `NAME@VERSION`, or an alias. May be empty where exactly one encoder
+    reads the inputs' modality.
+    """
     purpose: _embedding_pb2.Purpose.ValueType
     """What the vectors are for."""
     output_dimension: _builtins.int

@@ -50,6 +50,11 @@ class EncoderInfo:
     truncatable_dimensions: tuple[int, ...] = ()
     """Shorter dimensions that the training allows."""
 
+    @property
+    def reference(self) -> str:
+        """`NAME@VERSION`: this one, whatever other versions of its name there are."""
+        return f"{self.name}@{self.version}"
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:

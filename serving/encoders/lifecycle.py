@@ -13,11 +13,12 @@ from typing import Any, TypeVar
 
 from models.bundle.encoder import EncoderInfo
 from models.bundle.errors import BundleError
+from serving.encoders.aliases import check_alias
 from serving.encoders.batcher import Batcher
 from serving.encoders.loading import BundleFolder, Stamp
 from serving.encoders.pool import EncoderPool
 from serving.encoders.state import EncoderPhase, EncoderState
-from serving.errors import BundleTooLarge, EncoderRefused, ServingError
+from serving.errors import BundleTooLarge, EncoderNotFound, EncoderRefused, InvalidInput, ServingError
 
 __all__ = ["EncoderLifecycle"]
 
@@ -42,22 +43,28 @@ class EncoderLifecycle:
     def __init__(self, pool: EncoderPool, folder: BundleFolder) -> None:
         self._pool = pool
         self._folder = folder
-        pool.is_loading = folder.path is not None
+        self._roster = pool.roster
+        self._roster.is_loading = folder.path is not None
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="load")
 
     async def start(self) -> None:
-        """Loads every bundle; a refused one is reported by its state and leaves the others alone."""
+        """Loads every bundle; a refused one is reported by its state and leaves the others alone.
+
+        Raises:
+            ValueError: The folder does not exist, or its file of aliases is damaged.
+        """
         folders = await self._in_thread(self._folder.find)
+        self._roster.aliases = await self._in_thread(self._folder.aliases)
         for folder in folders:
-            self._pool.set_state(folder.name, EncoderState(EncoderPhase.LOADING))
+            self._roster.set_state(folder.name, EncoderState(EncoderPhase.LOADING))
         for folder in folders:
             # What is wrong is in the state.
             with suppress(EncoderRefused, BundleTooLarge):
                 async with self._changing:
                     await self._load(folder)
-        self._pool.is_loading = False
+        self._roster.is_loading = False
 
     async def load(self, name: str) -> EncoderInfo:
         """Loads a bundle's encoder, or swaps it for what the folder holds now.
@@ -82,12 +89,27 @@ class EncoderLifecycle:
         """Takes an encoder out of service once it has finished what it accepted.
 
         Args:
-            name: The encoder's.
+            name: The encoder's, or its reference where several versions serve.
 
         Raises:
             EncoderNotFound: There is none of that name.
+            InvalidInput: Several versions have that name, or it is an alias.
         """
         await self._to_the_end(self._unload_named(name))
+
+    async def set_alias(self, alias: str, target: str | None) -> None:
+        """Lets an alias mean an encoder from the next request on, and keeps that with the bundles.
+
+        Args:
+            alias: The further name; an encoder's own name holds that name to the version it is pointed at.
+            target: A reference (`NAME@VERSION`) or a name (its newest version); None: the alias is no more.
+
+        Raises:
+            EncoderNotFound: The target does not serve, or there is no such alias to remove.
+            InvalidInput: The alias is no good name, or the target is an alias.
+            FailedPrecondition: The bundles folder cannot be written, or is a bundle itself.
+        """
+        await self._to_the_end(self._set_alias(alias, target))
 
     async def watch(self, every_s: float) -> None:
         """Loads what is put under the bundles folder, swaps what changes there, and unloads what is removed; for ever.
@@ -100,10 +122,11 @@ class EncoderLifecycle:
         loaded = before = await self._look({})
         while True:
             await asyncio.sleep(every_s)
+            await self._look_at_aliases()
             now = await self._look(before)
             for name in loaded.keys() - now.keys():
                 logger.info("bundle is gone", extra={"bundle": name})
-                for encoder in self._names_of(name) or [name]:
+                for encoder in self._references_of(name) or [name]:
                     with suppress(ServingError):
                         await self.unload(encoder)
             for name in (name for name, stamp in now.items() if before.get(name) == stamp != loaded.get(name)):
@@ -125,60 +148,98 @@ class EncoderLifecycle:
     async def _load_named(self, name: str) -> EncoderInfo:
         async with self._changing:
             folder = await self._in_thread(self._folder.named, name)
-            if name not in self._pool.running():
-                self._pool.set_state(name, EncoderState(EncoderPhase.LOADING))
+            if not self._references_of(name):
+                self._roster.set_state(name, EncoderState(EncoderPhase.LOADING))
             return await self._load(folder)
 
     async def _unload_named(self, name: str) -> None:
         async with self._changing:
-            batcher = self._pool.take(name)
+            reference = self._reference_to_unload(name)
+            batcher = self._roster.take(reference)
             if batcher is None:
-                self._pool.state(name)  # says that there is none
+                self._roster.state(reference)  # says that there is none
             else:
                 await asyncio.to_thread(batcher.close, timeout_s=UNLOAD_S)
-            self._pool.forget(name)
+            self._roster.forget(reference)
+
+    async def _set_alias(self, alias: str, target: str | None) -> None:
+        async with self._changing:
+            check_alias(alias)
+            aliases = dict(self._roster.aliases)
+            if target is None:
+                if aliases.pop(alias, None) is None:
+                    raise EncoderNotFound(f"there is no alias '{alias}'", alias=alias)
+            elif target in aliases and target != alias:
+                raise InvalidInput(
+                    f"'{target}' is an alias itself; point '{alias}' at '{aliases[target]}'", alias=alias, target=target
+                )
+            else:
+                if not any(target in (one.name, one.reference) for one in self._roster.infos()):
+                    raise EncoderNotFound(f"no encoder '{target}' serves; load it first", encoder=target)
+                aliases[alias] = target
+            await self._in_thread(self._folder.write_aliases, aliases)
+            self._roster.aliases = aliases
 
     async def _load(self, folder: Path) -> EncoderInfo:
         """Loads a bundle, and sets the state of what came of it."""
-        serving = self._names_of(folder.name)
+        serving = self._references_of(folder.name)
         try:
             encoders = await self._in_thread(self._folder.load, folder)
             for encoder in encoders:
-                self._check_name(encoder.info.name, folder.name)
+                self._check_reference(encoder.info, folder.name)
         except (BundleError, OSError, EncoderRefused, BundleTooLarge) as error:
             raise self._refuse(folder.name, error, stays=bool(serving)) from error
-        if folder.name not in {encoder.info.name for encoder in encoders} | self._pool.running().keys():
-            self._pool.forget(folder.name)
         for encoder in encoders:
-            before = self._pool.put(encoder, folder.name)
-            if before is not None:
-                self._finish(before)
-        # A bundle whose encoder got another name holds the old one no more.
-        for name in set(serving) - {encoder.info.name for encoder in encoders}:
-            gone = self._pool.take(name)
-            if gone is not None:
-                self._finish(gone)
-            self._pool.forget(name)
+            self._finish(self._pool.put(encoder, folder.name))
+        # What the bundle held before under another name or version, it holds no more; the new one answers already.
+        for reference in set(serving) - {encoder.info.reference for encoder in encoders}:
+            self._finish(self._roster.take(reference))
+            self._roster.forget(reference)
+        self._roster.forget(folder.name)
         return encoders[0].info
 
     def _refuse(self, folder: str, error: Exception, *, stays: bool) -> ServingError:
         """Takes note of a bundle that cannot serve; returns the error of who asked for it."""
         logger.warning("bundle refused", extra={"bundle": folder, "detail": str(error)})
-        # A folder that bears the name of an encoder that serves must not take that encoder's state.
-        if folder not in self._pool.running():
-            self._pool.set_state(folder, EncoderState(EncoderPhase.REFUSED, str(error)))
+        # Where what was loaded of it before still serves, or another bundle's encoder by the folder's name, the name is
+        # that encoder's.
+        if stays or any(info.name == folder for info in self._roster.infos()):
+            self._roster.forget(folder)
+        else:
+            self._roster.set_state(folder, EncoderState(EncoderPhase.REFUSED, str(error)))
         if isinstance(error, ServingError):
             return error
         rest = "; what was loaded of it before still answers" if stays else ""
         return EncoderRefused(f"bundle '{folder}' was refused: {error}{rest}", encoder=folder)
 
-    def _check_name(self, name: str, folder: str) -> None:
-        running = self._pool.running().get(name)
+    def _check_reference(self, info: EncoderInfo, folder: str) -> None:
+        running = self._roster.running().get(info.reference)
         if running is not None and running.folder != folder:
             raise EncoderRefused(
-                f"bundle '{folder}' names its encoder '{name}', as bundle '{running.folder}' does; rename one",
-                encoder=name,
+                f"bundle '{folder}' is version {info.version} of encoder '{info.name}', as bundle '{running.folder}' "
+                "is; give one another version or name",
+                encoder=info.name,
+                version=info.version,
             )
+
+    def _reference_to_unload(self, name: str) -> str:
+        found = sorted(info.reference for info in self._roster.infos() if name in (info.reference, info.name))
+        if len(found) > 1:
+            raise InvalidInput(f"encoder '{name}' serves in several versions: {', '.join(found)}; name one of them")
+        if not found and name in self._roster.aliases:
+            raise InvalidInput(f"'{name}' is an alias of '{self._roster.aliases[name]}'; name that")
+        return found[0] if found else name
+
+    async def _look_at_aliases(self) -> None:
+        """Takes up a file of aliases that someone changed; one that is damaged changes nothing."""
+        async with self._changing:
+            try:
+                found = await self._in_thread(self._folder.aliases)
+            except (OSError, ValueError) as error:
+                logger.warning("the aliases cannot be read", extra={"detail": str(error)})
+                return
+            if found != self._roster.aliases:
+                self._roster.aliases = found
 
     async def _look(self, before: Mapping[str, Stamp]) -> Mapping[str, Stamp]:
         """Returns the bundles' stamps; those of the look before where they cannot be read just now."""
@@ -188,11 +249,13 @@ class EncoderLifecycle:
             logger.warning("the bundles folder cannot be read", extra={"detail": str(error)})
             return before
 
-    def _names_of(self, folder: str) -> list[str]:
-        return [name for name, running in self._pool.running().items() if running.folder == folder]
+    def _references_of(self, folder: str) -> list[str]:
+        return [reference for reference, running in self._roster.running().items() if running.folder == folder]
 
-    def _finish(self, batcher: Batcher) -> None:
-        """Lets a batcher finish what it accepted, while its successor answers."""
+    def _finish(self, batcher: Batcher | None) -> None:
+        """Lets a batcher, where there was one, finish what it accepted, while its successor answers."""
+        if batcher is None:
+            return
         closing = asyncio.create_task(asyncio.to_thread(batcher.close, timeout_s=UNLOAD_S))
         self._tasks.add(closing)
         closing.add_done_callback(self._tasks.discard)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from models.bundle.encoder import Encoder
 from models.bundle.load import load_bundle
+from serving.encoders.aliases import read_aliases, write_aliases
 from serving.encoders.config import RuntimeConfig
-from serving.errors import BundleTooLarge, EncoderNotFound
+from serving.errors import BundleTooLarge, EncoderNotFound, FailedPrecondition
 
 __all__ = ["BundleFolder", "Stamp", "available_memory_bytes", "load_encoders"]
 
@@ -92,7 +93,7 @@ class BundleFolder:
             return []
         if not self.path.is_dir():
             raise ValueError(f"bundles folder '{self.path}' does not exist; create it or name another")
-        if (self.path / MANIFEST).is_file():
+        if self._is_bundle:
             return [self.path]
         found = (path.parent for path in self.path.glob(f"*/{MANIFEST}"))
         return sorted(folder for folder in found if not folder.name.startswith("."))
@@ -128,6 +129,37 @@ class BundleFolder:
             f"no bundle named '{name}' is under the bundles folder; put it there, and give its folder's name alone",
             encoder=name,
         )
+
+    def aliases(self) -> Mapping[str, str]:
+        """Reads what further names the encoders have.
+
+        Returns:
+            What each alias means; a bundle served alone has none.
+
+        Raises:
+            ValueError: The file is damaged.
+            OSError: It cannot be read.
+        """
+        return {} if self.path is None or self._is_bundle else read_aliases(self.path)
+
+    def write_aliases(self, aliases: Mapping[str, str]) -> None:
+        """Keeps what further names the encoders have.
+
+        Args:
+            aliases: What each means.
+
+        Raises:
+            FailedPrecondition: The folder cannot be written, or is a bundle itself.
+        """
+        if self.path is None or self._is_bundle:
+            raise FailedPrecondition(
+                "the server has one bundle and no folder of bundles, so there is no place for aliases"
+            )
+        write_aliases(self.path, aliases)
+
+    @property
+    def _is_bundle(self) -> bool:
+        return self.path is not None and (self.path / MANIFEST).is_file()
 
     def load(self, folder: Path) -> Sequence[Encoder]:
         """Loads and checks a bundle's encoders; blocks.

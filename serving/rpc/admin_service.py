@@ -57,9 +57,21 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
     async def LoadEncoder(self, request: pb.LoadEncoderRequest, context: Context) -> pb.LoadEncoderResponse:
         """Loads an encoder, or swaps it for what its bundle holds now."""
         info = await self._backend.lifecycle.load(request.name)
-        return pb.LoadEncoderResponse(encoder=encoder_to_wire(info.name, self._backend.pool.state(info.name), info))
+        return pb.LoadEncoderResponse(encoder=encoder_to_wire(self._backend.pool.roster, info.reference))
 
     async def UnloadEncoder(self, request: pb.UnloadEncoderRequest, context: Context) -> pb.UnloadEncoderResponse:
         """Unloads an encoder once it has finished what it accepted."""
         await self._backend.lifecycle.unload(request.name)
         return pb.UnloadEncoderResponse()
+
+    async def SetEncoderAlias(self, request: pb.SetEncoderAliasRequest, context: Context) -> pb.SetEncoderAliasResponse:
+        """Points an alias at an encoder."""
+        await self._backend.lifecycle.set_alias(request.alias, request.encoder)
+        return pb.SetEncoderAliasResponse(encoder=encoder_to_wire(self._backend.pool.roster, request.alias))
+
+    async def DeleteEncoderAlias(
+        self, request: pb.DeleteEncoderAliasRequest, context: Context
+    ) -> pb.DeleteEncoderAliasResponse:
+        """Removes an alias."""
+        await self._backend.lifecycle.set_alias(request.alias, None)
+        return pb.DeleteEncoderAliasResponse()

@@ -46,7 +46,7 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
     ) -> pb.CreateCollectionResponse:
         """Creates a collection, pinned to its encoder's space where it names one."""
         wanted = request.collection
-        encoder = self._backend.pool.resolve(wanted.encoder) if wanted.encoder else None
+        encoder = self._backend.pool.roster.resolve(wanted.encoder) if wanted.encoder else None
         info = await self._backend.write(self._backend.catalogue.create, spec_from_wire(wanted, encoder))
         self._health.set(f"collection/{info.spec.name}", serving=True)
         return pb.CreateCollectionResponse(collection=collection_to_wire(info))

@@ -45,16 +45,17 @@ class EncoderMetrics(Collector):
 
     def collect(self) -> Iterator[Any]:
         """Yields every family of metrics, each with all encoders."""
-        statistics = self._pool.statistics()
+        running = self._pool.roster.running()
+        statistics = {reference: one.batcher.statistics for reference, one in running.items()}
         serving = GaugeMetricFamily("diptych_encoder_serving", "1 where it answers, else 0.", labels=["encoder"])
-        for name, state in self._pool.states().items():
+        for name, state in self._pool.roster.states().items():
             serving.add_metric([name], float(state.phase is EncoderPhase.SERVING))
         yield serving
         queued = GaugeMetricFamily(
             "diptych_encoder_queued_cost", "Tokens or pixels admitted and not yet answered.", labels=["encoder"]
         )
-        for name, cost in self._pool.queued_costs().items():
-            queued.add_metric([name], cost)
+        for name, one in running.items():
+            queued.add_metric([name], one.batcher.queued_cost)
         yield queued
         for counted, (text, read) in _COUNTERS.items():
             counter = CounterMetricFamily(f"diptych_encoder_{counted}", text, labels=["encoder"])

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from diptych.v1 import encoder_service_pb2 as pb
 from diptych.v1 import encoder_service_pb2_grpc, tensor_pb2
-from models.bundle.encoder import EncoderInfo
 from serving.backend import Backend
 from serving.collections.types import Metric
 from serving.embedding import (
@@ -25,7 +24,8 @@ from serving.embedding import (
 )
 from serving.encoders.pool import EncoderPool
 from serving.encoders.request import EmbedOutcome
-from serving.encoders.state import EncoderState
+from serving.encoders.roster import Roster
+from serving.encoders.state import EncoderPhase
 from serving.errors import ServingError
 from serving.rpc.enums import ENCODER_STATE_TO_WIRE, METRIC_TO_WIRE, MODALITY_TO_WIRE, purpose_from_wire, truncates
 from serving.rpc.inputs import input_from_wire
@@ -59,7 +59,7 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
 
     async def ListEncoders(self, request: pb.ListEncodersRequest, context: Context) -> pb.ListEncodersResponse:
         """Lists what is under the bundles folder, whatever its state."""
-        names = sorted(self._pool.states())
+        names = sorted(self._pool.roster.states())
         page, token = cut_page(names, str, size=page_size_of(request.page_size), after=key_of_token(request.page_token))
         return pb.ListEncodersResponse(encoders=[self._encoder(name) for name in page], next_page_token=token)
 
@@ -88,26 +88,31 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
             yield reply
 
     def _encoder(self, name: str) -> pb.Encoder:
-        state = self._pool.state(name)
-        info = next((info for info in self._pool.infos() if info.name == name), None)
-        return encoder_to_wire(name, state, info)
+        return encoder_to_wire(self._pool.roster, name)
 
 
-def encoder_to_wire(name: str, state: EncoderState, info: EncoderInfo | None) -> pb.Encoder:
+def encoder_to_wire(roster: Roster, name: str) -> pb.Encoder:
     """Writes an encoder.
 
     Args:
-        name: Its name.
-        state: Where it stands.
-        info: What it is; None until its bundle was read.
+        roster: The encoders.
+        name: Any name of it, or its bundle's folder while it does not serve.
 
     Returns:
         The message.
+
+    Raises:
+        NotReady: None of that name is known yet, and bundles are still being loaded.
+        EncoderNotFound: There is none.
     """
+    state = roster.state(name)
     encoder = pb.Encoder(name=name, state=ENCODER_STATE_TO_WIRE[state.phase], state_message=state.detail)
-    if info is not None:
+    if state.phase is EncoderPhase.SERVING:
+        info = roster.resolve(name)
         encoder.MergeFrom(
             pb.Encoder(
+                name=info.name,
+                aliases=roster.aliases_of(info),
                 version=info.version,
                 modality=MODALITY_TO_WIRE[info.modality],
                 dimension=info.dimension,
@@ -131,11 +136,11 @@ async def _embed_batch(
     options = EmbedOptions(
         purpose=purpose_from_wire(request.purpose), truncate=truncates(request.truncation), deadline_s=deadline_s
     )
-    info = pool.resolve(request.encoder, modality_of(items))
+    info = pool.roster.resolve(request.encoder, modality_of(items))
     check_output_dimension(info, request.output_dimension)
     dimension = request.output_dimension or info.dimension
     check_reply_bytes(encoded_bytes(len(items), dimension, request.output_encoding))
-    outcome = await embedder(pool, info.name, items, options)
+    outcome = await embedder(pool, request.encoder or info.name, items, options)
     return pb.EmbedResponse(
         vectors=await _encode(outcome.vectors, request),
         item_errors=item_errors_to_wire(outcome.errors),

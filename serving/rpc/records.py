@@ -49,7 +49,8 @@ def spec_from_wire(message: collection_pb2.Collection, encoder: EncoderInfo | No
         space=space,
         dimension=dimension,
         metric=metric,
-        encoder=message.encoder,
+        # By its name alone: which version answers, the space decides.
+        encoder=encoder.name if encoder is not None else "",
         index=index_kind_from_wire(message.index_kind),
         display_name=message.display_name,
         retain_source=message.retain_sources,

@@ -32,11 +32,17 @@ class FakeEncoder:
     """Reads texts word by word, or images that begin with `IMG`; may be held to see what goes on meanwhile."""
 
     def __init__(
-        self, name: str, modality: Modality = Modality.TEXT, *, space: str = "", dimension: int = DIMENSION
+        self,
+        name: str,
+        modality: Modality = Modality.TEXT,
+        *,
+        version: str = "1",
+        space: str = "",
+        dimension: int = DIMENSION,
     ) -> None:
         self.info = EncoderInfo(
             name=name,
-            version="1",
+            version=version,
             modality=modality,
             dimension=dimension,
             metric="cosine",

@@ -186,7 +186,7 @@ def test_the_summary_says_what_is_served(tmp_path: Path) -> None:
         assert list(running.server.summary()) == [
             f"diptych serves on {running.address}",
             "  encoder broken: refused (a byte was flipped)",
-            "  encoder words: text, 8 dimensions, fp32",
+            "  encoder words@1: text, 8 dimensions, fp32",
             "  collection notes: 0 records",
             f"  metrics on http://127.0.0.1:{running.server.metrics_port}/metrics",
         ]

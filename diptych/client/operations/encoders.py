@@ -12,7 +12,17 @@ from diptych.client.requests import embed_request, inputs_of
 from diptych.client.types import Embeddings, Encoder, Image, ServerInformation
 from diptych.v1 import admin_service_pb2, encoder_service_pb2
 
-__all__ = ["embed", "get_encoder", "get_metrics", "get_server", "list_encoders", "load_encoder", "unload_encoder"]
+__all__ = [
+    "delete_encoder_alias",
+    "embed",
+    "get_encoder",
+    "get_metrics",
+    "get_server",
+    "list_encoders",
+    "load_encoder",
+    "set_encoder_alias",
+    "unload_encoder",
+]
 
 
 def get_server() -> Operation[ServerInformation]:
@@ -63,6 +73,19 @@ def unload_encoder(name: str) -> Operation[None]:
     """Unloads an encoder."""
     request = admin_service_pb2.UnloadEncoderRequest(name=name)
     yield Call("AdminService/UnloadEncoder", request, admin_service_pb2.UnloadEncoderResponse)
+
+
+def set_encoder_alias(alias: str, encoder: str) -> Operation[Encoder]:
+    """Points an alias at an encoder."""
+    request = admin_service_pb2.SetEncoderAliasRequest(alias=alias, encoder=encoder)
+    reply = yield Call("AdminService/SetEncoderAlias", request, admin_service_pb2.SetEncoderAliasResponse)
+    return encoder_of(reply.encoder)
+
+
+def delete_encoder_alias(alias: str) -> Operation[None]:
+    """Removes an alias."""
+    request = admin_service_pb2.DeleteEncoderAliasRequest(alias=alias)
+    yield Call("AdminService/DeleteEncoderAlias", request, admin_service_pb2.DeleteEncoderAliasResponse)
 
 
 def embed(texts: Iterable[str] | None, images: Iterable[Image] | None, options: EmbedOptions) -> Operation[Embeddings]:

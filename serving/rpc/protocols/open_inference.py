@@ -23,7 +23,7 @@ from serving.backend import Backend
 from serving.embedding import EmbedOptions, check_output_dimension, embed, shorten
 from serving.encoders.request import EmbedOutcome
 from serving.encoders.state import EncoderPhase
-from serving.errors import EncoderNotFound, InvalidInput, ServingError
+from serving.errors import InvalidInput, ServingError
 from serving.rpc.limits import check_batch_size, check_reply_bytes
 from serving.rpc.protocols.descriptors import message_class
 from serving.rpc.stamps import deadline_of
@@ -78,13 +78,13 @@ class OpenInferenceServicer:
 
     async def _server_ready(self, _request: Message, _context: Context) -> Message:
         """Says whether every encoder was loaded or refused, and one answers."""
-        phases = [state.phase for state in self._pool.states().values()]
+        phases = [state.phase for state in self._pool.roster.states().values()]
         ready = EncoderPhase.SERVING in phases and EncoderPhase.LOADING not in phases
         return message_class("inference.ServerReadyResponse")(ready=ready)
 
     async def _model_ready(self, request: Message, _context: Context) -> Message:
         """Says whether an encoder answers; one that is not there does not."""
-        state = self._pool.states().get(request.name)
+        state = self._pool.roster.names().get(_reference(request.name, request.version))
         ready = state is not None and state.phase is EncoderPhase.SERVING
         return message_class("inference.ModelReadyResponse")(ready=ready)
 
@@ -101,7 +101,7 @@ class OpenInferenceServicer:
             outputs.append(tensor(name="token_count", datatype="INT32", shape=[_ANY]))
         return message_class("inference.ModelMetadataResponse")(
             name=info.name,
-            versions=[info.version],
+            versions=[one.version for one in self._pool.roster.infos() if one.name == info.name],
             platform="onnxruntime_onnx",
             inputs=[tensor(name=_input_name(info), datatype="BYTES", shape=[_ANY, 1])],
             outputs=outputs,
@@ -128,21 +128,19 @@ class OpenInferenceServicer:
             truncate=_choice(parameters, "truncate", _TRUNCATES, "END"),
             deadline_s=deadline_of(context),
         )
-        outcome = await embed(self._pool, info.name, items, options)
+        name = _reference(request.model_name, request.model_version)
+        outcome = await embed(self._pool, name, items, options)
         if outcome.errors:
             raise _refused(outcome.errors)
         tensors = _tensors(outcome, dimension, kind)
         return _reply(request, info, _wanted(tensors, [output.name for output in request.outputs]))
 
     def _find(self, name: str, version: str) -> EncoderInfo:
-        info = self._pool.resolve(name)
-        if version and version != info.version:
-            raise EncoderNotFound(
-                f"encoder '{info.name}' has version {info.version}, not {version}; leave the version out",
-                encoder=info.name,
-                version=version,
-            )
-        return info
+        return self._pool.roster.resolve(_reference(name, version))
+
+
+def _reference(name: str, version: str) -> str:
+    return f"{name}@{version}" if version else name
 
 
 def _input_name(info: EncoderInfo) -> str:

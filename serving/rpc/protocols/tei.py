@@ -90,7 +90,7 @@ class TeiServicer:
             yield reply
 
     def _find(self) -> EncoderInfo:
-        return self._pool.resolve(self._encoder, Modality.TEXT)
+        return self._pool.roster.resolve(self._encoder, Modality.TEXT)
 
     async def _embed(self, request: Message, context: Context, embedder: Embedder) -> Message:
         start_s = time.monotonic()
@@ -106,7 +106,7 @@ class TeiServicer:
         options = EmbedOptions(
             purpose=_PURPOSES[request.prompt_name], truncate=request.truncate, deadline_s=deadline_of(context)
         )
-        outcome = await embedder(self._pool, info.name, [request.inputs], options)
+        outcome = await embedder(self._pool, self._encoder or info.name, [request.inputs], options)
         if outcome.errors:
             raise outcome.errors[0]
         [vector] = shorten(outcome.vectors, request.dimensions)

@@ -243,7 +243,7 @@ def test_top_shows_what_the_server_does(run: Run, server: RunningServer) -> None
     finally:
         done.set()
         worker.join()
-    words = next(encoder for encoder in found["encoders"] if encoder["name"] == "words")
+    words = next(encoder for encoder in found["encoders"] if encoder["name"] == "words@1")
     assert words["is_serving"]
     assert words["items_per_s"] > 1
     assert words["cost_per_s"] == pytest.approx(2 * words["items_per_s"], rel=0.2)

@@ -21,8 +21,9 @@ from serving.encoders.config import RuntimeConfig
 from serving.encoders.lifecycle import EncoderLifecycle
 from serving.encoders.loading import BundleFolder
 from serving.encoders.pool import EncoderPool
+from serving.encoders.roster import version_key
 from serving.encoders.state import EncoderPhase
-from serving.errors import BundleTooLarge, EncoderNotFound, EncoderRefused
+from serving.errors import BundleTooLarge, EncoderNotFound, EncoderRefused, FailedPrecondition, InvalidInput
 
 INFO = EncoderInfo(
     name="", version="1", modality=Modality.TEXT, dimension=1, metric="cosine", space="s", fingerprint="f",
@@ -34,8 +35,8 @@ LOOK_S = 0.01
 class Constant:
     """Gives the number that its bundle holds; may be held."""
 
-    def __init__(self, name: str, number: float) -> None:
-        self.info = replace(INFO, name=name, version=str(number))
+    def __init__(self, name: str, version: str, number: float) -> None:
+        self.info = replace(INFO, name=name, version=version, space=f"space of {number}")
         self._number = number
         self.gate = threading.Event()
         self.gate.set()
@@ -58,15 +59,16 @@ class Shelf:
         self.loaded: list[Constant] = []
         self.free_bytes: int | None = None
 
-    def write(self, folder: str, content: object, *, name: str | None = None) -> None:
+    def write(self, folder: str, content: object, *, name: str | None = None, version: str = "1") -> None:
         (self.path / folder).mkdir(exist_ok=True)
-        (self.path / folder / "diptych.json").write_text(json.dumps({"number": content, "name": name or folder}))
+        manifest = {"number": content, "name": name or folder, "version": version}
+        (self.path / folder / "diptych.json").write_text(json.dumps(manifest))
 
     def load(self, folder: Path, _: RuntimeConfig) -> Sequence[Encoder]:
         manifest = json.loads((folder / "diptych.json").read_text())
         if not isinstance(manifest["number"], int):
             raise BundleError("diptych.json: no number")
-        encoder = Constant(manifest["name"], manifest["number"])
+        encoder = Constant(manifest["name"], manifest["version"], manifest["number"])
         self.loaded.append(encoder)
         return [encoder]
 
@@ -99,15 +101,15 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def phases(pool: EncoderPool) -> dict[str, str]:
-    return {name: str(state.phase) for name, state in pool.states().items()}
+    return {name: str(state.phase) for name, state in pool.roster.states().items()}
 
 
 async def test_a_swap_lets_the_old_one_finish_and_the_others_alone(shelf: Shelf) -> None:
     shelf.write("one", 1)
     shelf.write("other", 7)
     async with started(shelf) as (pool, lifecycle):
-        heard: list[tuple[str, object]] = []
-        pool.add_listener(lambda name, state: heard.append((name, state and state.phase)))
+        heard: list[object] = []
+        pool.roster.add_listener(lambda: heard.append(pool.roster.names()["one"].phase))
         old = shelf.loaded[0]
         old.gate.clear()
         accepted = asyncio.create_task(ask(pool, "one"))
@@ -116,12 +118,12 @@ async def test_a_swap_lets_the_old_one_finish_and_the_others_alone(shelf: Shelf)
         shelf.write("one", 2)
         info = await lifecycle.load("one")
 
-        assert info.version == "2"
+        assert info.space == "space of 2"
         assert await ask(pool, "one") == 2  # while the old one is still at work
         old.gate.set()
         assert await accepted == 1
         assert await ask(pool, "other") == 7
-        assert heard == [("one", EncoderPhase.SERVING)]  # it never ceased to serve
+        assert set(heard) == {EncoderPhase.SERVING}  # it never ceased to serve
 
 
 async def test_a_stream_of_requests_sees_no_error_through_many_swaps(shelf: Shelf) -> None:
@@ -153,18 +155,18 @@ async def test_a_bundle_that_is_refused_leaves_the_old_one_in_place(shelf: Shelf
         with pytest.raises(EncoderRefused, match=r"no number; what was loaded of it before still answers"):
             await lifecycle.load("one")
         assert await ask(pool, "one") == 1
-        assert phases(pool) == {"one": "serving"}
+        assert phases(pool) == {"one@1": "serving"}
 
         shelf.write("new", "nothing")
         with pytest.raises(EncoderRefused, match=r"no number$"):
             await lifecycle.load("new")
-        assert phases(pool) == {"new": "refused", "one": "serving"}
+        assert phases(pool) == {"new": "refused", "one@1": "serving"}
         shelf.write("new", 3)
         await lifecycle.load("new")
         assert await ask(pool, "new") == 3
 
         shelf.write("thief", 9, name="one")
-        with pytest.raises(EncoderRefused, match="names its encoder 'one', as bundle 'one' does; rename one"):
+        with pytest.raises(EncoderRefused, match="'thief' is version 1 of encoder 'one', as bundle 'one' is"):
             await lifecycle.load("thief")
         assert await ask(pool, "one") == 1
 
@@ -174,15 +176,118 @@ async def test_a_bundle_whose_encoder_got_another_name_holds_the_old_one_no_more
     async with started(shelf) as (pool, lifecycle):
         shelf.write("folder", 2, name="new")
         await lifecycle.load("folder")
-        assert phases(pool) == {"new": "serving"}
+        assert phases(pool) == {"new@1": "serving"}
         assert await ask(pool, "new") == 2
+
+
+async def test_a_name_means_the_newest_version_and_a_reference_one(shelf: Shelf) -> None:
+    shelf.write("a", 9, name="one", version="9")
+    shelf.write("b", 10, name="one", version="10")
+    async with started(shelf) as (pool, lifecycle):
+        assert [await ask(pool, name) for name in ("one", "one@9", "one@10")] == [10, 9, 10]
+        assert pool.roster.resolve("").reference == "one@10"  # one name, so nothing is unclear
+        assert [pool.roster.aliases_of(info) for info in pool.roster.infos()] == [["one"], []]
+        with pytest.raises(EncoderNotFound, match="no encoder named 'one@11'"):
+            await ask(pool, "one@11")
+        with pytest.raises(InvalidInput, match="several versions: one@10, one@9; name one of them"):
+            await lifecycle.unload("one")
+        await lifecycle.unload("one@10")
+        assert await ask(pool, "one") == 9
+        shelf.write("a", 11, name="one", version="11")
+        await lifecycle.load("a")
+        assert phases(pool) == {"one@11": "serving"}
+
+
+async def test_the_version_of_the_space_that_is_wanted_answers(shelf: Shelf) -> None:
+    shelf.write("a", 9, name="one", version="9")
+    shelf.write("b", 10, name="one", version="10")
+    async with started(shelf) as (pool, _):
+        for name in ("one", "one@10"):
+            outcome = await pool.embed(name, ["x"], space="space of 9")
+            assert outcome.info.reference == "one@9"
+        assert (await pool.embed("one", ["x"], space="another")).info.reference == "one@10"
+
+
+async def test_an_alias_moves_its_callers_and_outlives_the_server(shelf: Shelf) -> None:
+    shelf.write("a", 1, name="one", version="1")
+    shelf.write("b", 2, name="one", version="2")
+    async with started(shelf) as (pool, lifecycle):
+        await lifecycle.set_alias("live", "one@1")
+        assert await ask(pool, "live") == 1
+        await lifecycle.set_alias("live", "one@2")
+        assert await ask(pool, "live") == 2
+        await lifecycle.set_alias("one", "one@1")  # holds the name to a version
+        assert await ask(pool, "one") == 1
+        assert [pool.roster.aliases_of(info) for info in pool.roster.infos()] == [["one"], ["live"]]
+    async with started(shelf) as (pool, lifecycle):
+        assert [await ask(pool, name) for name in ("live", "one")] == [2, 1]
+        await lifecycle.set_alias("one", None)
+        assert await ask(pool, "one") == 2
+        await lifecycle.unload("one@2")
+        assert pool.roster.names()["live"].phase is EncoderPhase.REFUSED
+        with pytest.raises(EncoderRefused, match="the alias means 'one@2', which is not loaded"):
+            await ask(pool, "live")
+        assert json.loads((shelf.path / "aliases.json").read_text()) == {"live": "one@2"}
+
+
+async def test_aliases_that_would_mislead_are_refused(shelf: Shelf) -> None:
+    shelf.write("one", 1)
+    async with started(shelf) as (pool, lifecycle):
+        await lifecycle.set_alias("live", "one")
+        with pytest.raises(InvalidInput, match="'live' is an alias itself; point 'best' at 'one'"):
+            await lifecycle.set_alias("best", "live")
+        with pytest.raises(EncoderNotFound, match="no encoder 'two' serves; load it first"):
+            await lifecycle.set_alias("best", "two")
+        with pytest.raises(InvalidInput, match=r"the alias 'one@1' must be 1 to 63 of a-z"):
+            await lifecycle.set_alias("one@1", "one")
+        with pytest.raises(EncoderNotFound, match="there is no alias 'best'"):
+            await lifecycle.set_alias("best", None)
+        with pytest.raises(InvalidInput, match="'live' is an alias of 'one'; name that"):
+            await lifecycle.unload("live")
+        assert pool.roster.aliases == {"live": "one"}
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"a": 1}', '{"A b": "one"}', '{"a": ""}'])
+async def test_a_damaged_file_of_aliases_is_named(shelf: Shelf, content: str) -> None:
+    shelf.write("one", 1)
+    (shelf.path / "aliases.json").write_text(content)
+    with pytest.raises(ValueError, match=r"aliases\.json"):
+        async with started(shelf):
+            pass
+
+
+async def test_aliases_need_a_folder_of_bundles(shelf: Shelf) -> None:
+    shelf.write("one", 1)
+    shelf.path = shelf.path / "one"
+    async with started(shelf) as (_, lifecycle):
+        with pytest.raises(FailedPrecondition, match="no folder of bundles"):
+            await lifecycle.set_alias("live", "one")
+
+
+async def test_aliases_of_a_watched_folder_are_followed(shelf: Shelf) -> None:
+    shelf.write("one", 1)
+    async with started(shelf) as (pool, lifecycle):
+        watching = asyncio.create_task(lifecycle.watch(LOOK_S))
+        (shelf.path / "aliases.json").write_text('{"live": "one"}')
+        await until(lambda: "live" in pool.roster.names())
+        (shelf.path / "aliases.json").write_text("damaged")
+        await asyncio.sleep(5 * LOOK_S)
+        assert await ask(pool, "live") == 1
+        (shelf.path / "aliases.json").unlink()
+        await until(lambda: "live" not in pool.roster.names())
+        watching.cancel()
+
+
+def test_versions_are_sorted_as_people_do() -> None:
+    rising = ["", "1", "1.9", "1.10", "2-beta", "2", "2.0.1", "10"]
+    assert sorted(reversed(rising), key=version_key) == rising
 
 
 async def test_an_unloaded_encoder_finishes_first_and_is_then_unknown(shelf: Shelf) -> None:
     shelf.write("one", 1)
     async with started(shelf) as (pool, lifecycle):
         heard: list[object] = []
-        pool.add_listener(lambda _, state: heard.append(state and state.phase))
+        pool.roster.add_listener(lambda: heard.append(phases(pool).get("one@1")))
         [encoder] = shelf.loaded
         encoder.gate.clear()
         accepted = asyncio.create_task(ask(pool, "one"))
@@ -194,11 +299,11 @@ async def test_an_unloaded_encoder_finishes_first_and_is_then_unknown(shelf: She
         encoder.gate.set()
         await unloading
         assert await accepted == 1
-        assert heard == [EncoderPhase.DRAINING, None]
+        assert heard == ["draining", None]
         with pytest.raises(EncoderNotFound, match="no encoder named 'one'"):
             await lifecycle.unload("one")
         with pytest.raises(EncoderNotFound, match="no encoder named 'one'"):
-            pool.state("one")
+            pool.roster.state("one")
         await lifecycle.load("one")
         assert await ask(pool, "one") == 1
 
@@ -211,7 +316,7 @@ async def test_only_a_folder_of_the_shelf_is_loaded(shelf: Shelf, name: str) -> 
     async with started(shelf) as (pool, lifecycle):
         with pytest.raises(EncoderNotFound, match="give its folder's name alone"):
             await lifecycle.load(name)
-        assert phases(pool) == {"one": "serving"}
+        assert phases(pool) == {"one@1": "serving"}
 
 
 async def test_a_bundle_that_does_not_fit_the_memory_is_not_read(shelf: Shelf) -> None:
@@ -224,7 +329,7 @@ async def test_a_bundle_that_does_not_fit_the_memory_is_not_read(shelf: Shelf) -
         with pytest.raises(BundleTooLarge, match="'large' takes about 6 MB and 6 MB are free; unload another"):
             await lifecycle.load("large")
         assert len(shelf.loaded) == 1
-        assert phases(pool) == {"large": "refused", "one": "serving"}
+        assert phases(pool) == {"large": "refused", "one@1": "serving"}
         shelf.free_bytes = 6_000_000
         await lifecycle.load("large")
         assert await ask(pool, "large") == 2
@@ -238,19 +343,19 @@ async def test_a_watched_folder_is_followed(shelf: Shelf, tmp_path: Path) -> Non
         assert len(shelf.loaded) == 1  # nothing is read again
 
         shelf.write("two", 2)
-        await until(lambda: phases(pool).get("two") == "serving")
+        await until(lambda: phases(pool).get("two@1") == "serving")
         shelf.write("two", 22)
-        await until(lambda: pool.running()["two"].encoder.info.version == "22")
+        await until(lambda: pool.roster.running()["two@1"].encoder.info.space == "space of 22")
         shelf.write("bad", "nothing")
         await until(lambda: phases(pool).get("bad") == "refused")
         reads = len(shelf.loaded)
         await asyncio.sleep(5 * LOOK_S)
         assert len(shelf.loaded) == reads  # a refused one is not tried for ever
         shelf.write("bad", 3)
-        await until(lambda: phases(pool).get("bad") == "serving")
+        await until(lambda: phases(pool).get("bad@1") == "serving")
         shutil.rmtree(tmp_path / "two")
         shutil.rmtree(tmp_path / "bad")
-        await until(lambda: phases(pool) == {"one": "serving"})
+        await until(lambda: phases(pool) == {"one@1": "serving"})
         assert await ask(pool, "one") == 1
         assert not watching.done()
         watching.cancel()
@@ -264,7 +369,7 @@ async def test_a_bundle_that_is_still_being_copied_is_not_read(shelf: Shelf) -> 
             (shelf.path / "slow" / "weights").write_bytes(bytes(size + 1))
             await asyncio.sleep(LOOK_S)
         shelf.write("slow", 5)
-        await until(lambda: phases(pool).get("slow") == "serving")
+        await until(lambda: phases(pool).get("slow@1") == "serving")
         assert await ask(pool, "slow") == 5
         assert len(shelf.loaded) == 1
         watching.cancel()
@@ -280,4 +385,4 @@ async def test_a_load_whose_caller_leaves_is_finished_all_the_same(shelf: Shelf)
         loading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await loading
-        await until(lambda: phases(pool).get("new") == "serving")
+        await until(lambda: phases(pool).get("new@1") == "serving")

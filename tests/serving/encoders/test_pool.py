@@ -109,31 +109,31 @@ async def test_embeds_in_order_and_one_bad_item_costs_only_itself(start: Start, 
 
 async def test_a_refused_bundle_leaves_the_others_serving(start: Start, tmp_path: Path) -> None:
     pool = await start(bundles(tmp_path, ".text.partial", "damaged", "one", "text"))
-    phases = {name: state.phase for name, state in pool.states().items()}
-    assert phases == {"damaged": EncoderPhase.REFUSED, "text": EncoderPhase.SERVING}
-    assert [info.name for info in pool.infos()] == ["text"]
+    phases = {name: state.phase for name, state in pool.roster.states().items()}
+    assert phases == {"damaged": EncoderPhase.REFUSED, "text@1": EncoderPhase.SERVING}
+    assert [info.name for info in pool.roster.infos()] == ["text"]
     with pytest.raises(EncoderRefused, match=r"sha256 of onnx/model\.onnx"):
-        pool.resolve("damaged")
+        pool.roster.resolve("damaged")
 
 
 async def test_the_second_bundle_of_one_name_is_refused(start: Start, tmp_path: Path) -> None:
     pool = await start(bundles(tmp_path, "one", "two"))
-    assert {name: state.phase for name, state in pool.states().items()} == {
-        "text": EncoderPhase.SERVING,
+    assert {name: state.phase for name, state in pool.roster.states().items()} == {
+        "text@1": EncoderPhase.SERVING,
         "two": EncoderPhase.REFUSED,
     }
 
 
 async def test_resolves_by_name_or_by_modality_where_only_one_fits(start: Start, tmp_path: Path) -> None:
     pool = await start(bundles(tmp_path, "image-a", "image-b", "text"))
-    assert pool.resolve("", Modality.TEXT).name == "text"
-    assert pool.resolve("image-b", Modality.IMAGE).name == "image-b"
+    assert pool.roster.resolve("", Modality.TEXT).name == "text"
+    assert pool.roster.resolve("image-b", Modality.IMAGE).name == "image-b"
     with pytest.raises(InvalidInput, match="image-a, image-b"):
-        pool.resolve("", Modality.IMAGE)
+        pool.roster.resolve("", Modality.IMAGE)
     with pytest.raises(ModalityNotServed):
-        pool.resolve("text", Modality.IMAGE)
+        pool.roster.resolve("text", Modality.IMAGE)
     with pytest.raises(EncoderNotFound):
-        pool.resolve("missing")
+        pool.roster.resolve("missing")
 
 
 async def test_says_not_ready_while_loading(tmp_path: Path) -> None:
@@ -144,28 +144,29 @@ async def test_says_not_ready_while_loading(tmp_path: Path) -> None:
         return load(bundle_dir, config)
 
     pool, lifecycle = over(bundles(tmp_path, "text"), slow_load)
-    seen: list[tuple[str, EncoderPhase]] = []
+    seen: list[EncoderPhase] = []
     loading = asyncio.Event()
 
-    def listen(name: str, state: object) -> None:
-        seen.append((name, pool.states()[name].phase))
-        loading.set()
+    def listen() -> None:
+        if "text" in pool.roster.names():
+            seen.append(pool.roster.names()["text"].phase)
+            loading.set()
 
-    pool.add_listener(listen)
-    for ask in (pool.state, pool.resolve):
+    pool.roster.add_listener(listen)
+    for ask in (pool.roster.state, pool.roster.resolve):
         with pytest.raises(NotReady):  # before the folder is read
             ask("text")
     starting = asyncio.create_task(lifecycle.start())
     await asyncio.wait_for(loading.wait(), 10)
     with pytest.raises(NotReady):
-        pool.resolve("", Modality.TEXT)
+        pool.roster.resolve("", Modality.TEXT)
     with pytest.raises(NotReady):
         await pool.embed("text", ["a"])
     gate.set()
     await starting
-    assert seen == [("text", EncoderPhase.LOADING), ("text", EncoderPhase.SERVING)]
+    assert list(dict.fromkeys(seen)) == [EncoderPhase.LOADING, EncoderPhase.SERVING]
     with pytest.raises(EncoderNotFound):
-        pool.state("missing")
+        pool.roster.state("missing")
     await pool.close(drain_s=5)
 
 

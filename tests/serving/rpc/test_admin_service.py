@@ -110,7 +110,7 @@ def test_a_defect_says_nothing_but_internal(
     def broken(*_: object) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr(server.server._pool, "resolve", broken)
+    monkeypatch.setattr(server.server._pool.roster, "resolve", broken)
     with pytest.raises(Exception, match="the server failed; its log has the cause") as caught:
         client.embed(["a"])
     assert (getattr(caught.value, "code", ""), getattr(caught.value, "reason", "")) == ("INTERNAL", "INTERNAL")

@@ -162,8 +162,10 @@ def test_metrics_count_by_method_and_status(server: RunningServer, client: Clien
     assert counts["OK"] >= 1
     assert counts["NOT_FOUND"] >= 1
     assert f"diptych_rpc_in_flight{{{method}}} 0.0" in text
-    assert 'diptych_encoder_serving{encoder="words"} 1.0' in text
-    assert 'diptych_encoder_batch_items_bucket{encoder="words",le="+Inf"}' in text
-    items = next(line for line in text.splitlines() if line.startswith('diptych_encoder_items_total{encoder="words"}'))
+    assert 'diptych_encoder_serving{encoder="words@1"} 1.0' in text
+    assert 'diptych_encoder_batch_items_bucket{encoder="words@1",le="+Inf"}' in text
+    items = next(
+        line for line in text.splitlines() if line.startswith('diptych_encoder_items_total{encoder="words@1"}')
+    )
     assert float(items.split()[-1]) >= 1
-    assert 'diptych_encoder_stage_seconds_count{encoder="words",stage="prepare"}' in text
+    assert 'diptych_encoder_stage_seconds_count{encoder="words@1",stage="prepare"}' in text
