@@ -15,6 +15,7 @@ from serving.collections.config import CollectionsConfig
 from serving.encoders.lifecycle import EncoderLifecycle
 from serving.encoders.pool import EncoderPool
 from serving.errors import NotReady
+from serving.telemetry.call import note_call
 
 __all__ = ["Backend"]
 
@@ -85,7 +86,9 @@ class Backend:
         Returns:
             The collection.
         """
-        return self.catalogue.get(name)
+        collection = self.catalogue.get(name)
+        note_call(collection=name)
+        return collection
 
     async def read(
         self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from serving.collections.config import CollectionsConfig
 from serving.encoders.config import RuntimeConfig
+from serving.telemetry.config import LogConfig
 
 __all__ = ["MAX_MESSAGE_BYTES", "ServerConfig"]
 
@@ -44,6 +45,8 @@ class ServerConfig:
     """How the encoders run."""
     collections: CollectionsConfig = field(default_factory=CollectionsConfig)
     """How the collections are kept."""
+    logs: LogConfig = field(default_factory=LogConfig)
+    """What is logged."""
 
     def __post_init__(self) -> None:
         for name in ("port", "metrics_port"):

@@ -12,7 +12,15 @@ __all__ = ["from_environment", "twin"]
 
 Config = TypeVar("Config")
 
-PARSERS: dict[type, Callable[[str], object]] = {int: int, float: float, str: str, Path: Path}
+
+def _switch(text: str) -> bool:
+    switches = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if text.lower() not in switches:
+        raise ValueError(text)
+    return switches[text.lower()]
+
+
+PARSERS: dict[type, Callable[[str], object]] = {bool: _switch, int: int, float: float, str: str, Path: Path}
 
 
 def twin(name: str) -> str:

@@ -17,6 +17,7 @@ from serving.collections.vectors import check_space
 from serving.embedding import EmbedOptions, embed_patiently
 from serving.encoders.request import EmbedOutcome
 from serving.errors import ModalityNotServed, ServingError
+from serving.telemetry.call import note_call
 
 __all__ = ["RecordDraft", "UpsertOptions", "UpsertOutcome", "upsert"]
 
@@ -89,6 +90,7 @@ async def upsert(
     Raises:
         ServingError: The batch was refused; `item_errors` names the bad indices.
     """
+    note_call(items=len(drafts))
     collection = backend.collection(name)
     spec = collection.definition.spec
     good = {index: draft for index, draft in enumerate(drafts) if isinstance(draft, RecordDraft)}

@@ -16,6 +16,7 @@ from serving.collections.config import MAX_K, MAX_QUERIES
 from serving.collections.types import Hits
 from serving.errors import InputTooLarge, InvalidInput, ServingError
 from serving.queries import Query, QueryVectors, SearchOptions, excluded_ids, resolve_queries
+from serving.telemetry.call import note_call
 
 __all__ = ["SearchOutcome", "search"]
 
@@ -54,6 +55,7 @@ async def search(backend: Backend, name: str, queries: Sequence[Query], options:
         InvalidInput: There is no query.
         InputTooLarge: There are too many.
     """
+    note_call(items=len(queries))
     if not queries:
         raise InvalidInput("a search needs at least one query")
     if len(queries) > MAX_QUERIES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -14,11 +15,14 @@ from serving.encoders.lifecycle import EncoderLifecycle
 from serving.encoders.loading import BundleFolder
 from serving.encoders.pool import EncoderPool
 from serving.encoders.state import EncoderPhase
+from serving.logs import log_unhandled
 from serving.readiness import Readiness
 from serving.rpc.assembly import build_wire
 from serving.rpc.metrics import MetricsEndpoint
 
 __all__ = ["Server", "serve"]
+
+logger = logging.getLogger(__name__)
 
 HANG_UP_S = 1.0
 """Longest wait for replies that are on their way when nothing is left to do."""
@@ -80,6 +84,7 @@ class Server:
                 self._wire.metrics.registry, host=self._config.host, port=self._config.metrics_port
             )
         await self._wire.server.start()
+        logger.info("server listening", extra={"address": self.address})
 
     async def load(self) -> None:
         """Opens the collections and loads the encoders, side by side; then health says SERVING.
@@ -93,6 +98,8 @@ class Server:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
+        serving = {"encoders": len(self._pool.infos()), "collections": len(self._backend.catalogue.list())}
+        logger.info("server ready", extra=serving)
 
     async def close(self) -> bool:
         """Stops: takes nothing new, finishes what was accepted, flushes.
@@ -101,6 +108,7 @@ class Server:
             Whether everything accepted was finished within the drain timeout.
         """
         deadline_s = time.monotonic() + self._config.drain_timeout_s
+        logger.info("server draining", extra={"timeout_s": self._config.drain_timeout_s})
         if self._watching is not None:
             self._watching.cancel()
         self._wire.drain.begin()
@@ -110,6 +118,7 @@ class Server:
         finished = await self._backend.close(drain_s=max(deadline_s - time.monotonic(), 0.0))
         if self._metrics_endpoint is not None:
             await asyncio.to_thread(self._metrics_endpoint.close)
+        logger.info("server stopped", extra={"finished": answered and finished})
         return answered and finished
 
     def summary(self) -> Sequence[str]:
@@ -156,6 +165,7 @@ async def serve(
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log_unhandled)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     server = make_server(config)

@@ -39,9 +39,15 @@ class Serve:
         from serving.logs import configure_logging
         from serving.server import serve
 
-        configure_logging()
-        return asyncio.run(serve(self.config, announce=_announce))
+        configure_logging(self.config.logs)
+        # JSON lines hold the same events, and nothing may stand between them.
+        announce = _announce if self.config.logs.log_format == "text" else _say_nothing
+        return asyncio.run(serve(self.config, announce=announce))
 
 
 def _announce(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def _say_nothing(_line: str) -> None:
+    pass

@@ -209,8 +209,9 @@ class CollectionCatalogue:
             try:
                 self._collections[name] = self._open(definition)
             except (ServingError, OSError) as error:
-                logger.exception("collection is out of service", extra={"collection": name})
                 known_error = error if isinstance(error, ServingError) else disk_error(error, f"collection {name!r}")
+                detail = {"collection": name, "detail": known_error.message}
+                logger.exception("collection is out of service", extra=detail)
                 self._damaged[name] = (definition, known_error)
         for folder in self._parent.iterdir():
             if folder.name not in known:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -160,6 +161,7 @@ class EncoderLifecycle:
                 self._roster.state(reference)  # says that there is none
             else:
                 await asyncio.to_thread(batcher.close, timeout_s=UNLOAD_S)
+                logger.info("encoder unloaded", extra={"encoder": reference})
             self._roster.forget(reference)
 
     async def _set_alias(self, alias: str, target: str | None) -> None:
@@ -178,11 +180,11 @@ class EncoderLifecycle:
                     raise EncoderNotFound(f"no encoder '{target}' serves; load it first", encoder=target)
                 aliases[alias] = target
             await self._in_thread(self._folder.write_aliases, aliases)
-            self._roster.aliases = aliases
+            self._take_up(aliases)
 
     async def _load(self, folder: Path) -> EncoderInfo:
         """Loads a bundle, and sets the state of what came of it."""
-        serving = self._references_of(folder.name)
+        serving, start_s = self._references_of(folder.name), time.monotonic()
         try:
             encoders = await self._in_thread(self._folder.load, folder)
             for encoder in encoders:
@@ -190,11 +192,15 @@ class EncoderLifecycle:
         except (BundleError, OSError, EncoderRefused, BundleTooLarge) as error:
             raise self._refuse(folder.name, error, stays=bool(serving)) from error
         for encoder in encoders:
-            self._finish(self._pool.put(encoder, folder.name))
+            before = self._pool.put(encoder, folder.name)
+            loaded = _loaded(encoder.info, folder.name, time.monotonic() - start_s)
+            logger.info("encoder loaded" if before is None else "encoder swapped", extra=loaded)
+            self._finish(before)
         # What the bundle held before under another name or version, it holds no more; the new one answers already.
         for reference in set(serving) - {encoder.info.reference for encoder in encoders}:
             self._finish(self._roster.take(reference))
             self._roster.forget(reference)
+            logger.info("encoder unloaded", extra={"encoder": reference})
         self._roster.forget(folder.name)
         return encoders[0].info
 
@@ -239,7 +245,12 @@ class EncoderLifecycle:
                 logger.warning("the aliases cannot be read", extra={"detail": str(error)})
                 return
             if found != self._roster.aliases:
-                self._roster.aliases = found
+                self._take_up(found)
+
+    def _take_up(self, aliases: Mapping[str, str]) -> None:
+        before, self._roster.aliases = self._roster.aliases, aliases
+        for alias in sorted({alias for alias, _ in aliases.items() ^ before.items()}):
+            logger.info("alias changed", extra={"alias": alias, "encoder": aliases.get(alias, "")})
 
     async def _look(self, before: Mapping[str, Stamp]) -> Mapping[str, Stamp]:
         """Returns the bundles' stamps; those of the look before where they cannot be read just now."""
@@ -267,3 +278,14 @@ class EncoderLifecycle:
         """Waits for changes that were begun and for what was swapped out, and loads nothing more."""
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _loaded(info: EncoderInfo, folder: str, elapsed_s: float) -> dict[str, object]:
+    """Returns what the log says of an encoder that was loaded."""
+    return {
+        "encoder": info.reference,
+        "bundle": folder,
+        "fingerprint": info.fingerprint,
+        "precision": info.precision,
+        "duration_s": round(elapsed_s, 3),
+    }

@@ -18,6 +18,7 @@ from serving.encoders.request import EmbedOutcome, PendingItem, PendingRequest
 from serving.encoders.roster import Roster
 from serving.encoders.state import EncoderPhase, EncoderState
 from serving.errors import InvalidInput, ServingError
+from serving.telemetry.call import note_call
 
 __all__ = ["EncoderPool"]
 
@@ -85,6 +86,7 @@ class EncoderPool:
             Draining: The server is shutting down.
         """
         running = self.roster.find(name, space=space)
+        note_call(encoder=running.encoder.info.reference)
         encoder, batcher = running.encoder, running.batcher
         if not items:
             raise InvalidInput("a request needs at least one item")
@@ -131,6 +133,7 @@ class EncoderPool:
             except asyncio.CancelledError:
                 request.abandoned = True
                 raise
+        note_call(failed_items=len(errors))
         is_text = encoder.info.modality is Modality.TEXT
         told = {row: item.prepared for row, item in ready.items()} | known
         return EmbedOutcome(

@@ -31,6 +31,7 @@ from serving.rpc.generic_service import generic_service
 from serving.rpc.health_service import HealthServicer
 from serving.rpc.interception import ErrorBoundary
 from serving.rpc.metrics import CallMetrics
+from serving.rpc.observation import Observation
 from serving.rpc.protocols.descriptors import INFERENCE, TEI_EMBED, TEI_INFO, protocol_service, reflected_pool
 from serving.rpc.protocols.open_inference import OpenInferenceServicer
 from serving.rpc.protocols.tei import TeiServicer
@@ -91,6 +92,8 @@ def build_wire(backend: Backend, config: ServerConfig) -> Wire:
     metrics.registry.register(EncoderMetrics(backend.pool))
     # Outermost first: metrics see the status that the boundary gave.
     interceptors = [metrics, ErrorBoundary(), DrainAdmission(drain), DrainStreams(drain)]
+    if config.logs.access_log:
+        interceptors.insert(0, Observation())
     server = aio.server(interceptors=interceptors, options=OPTIONS)
     encoder_service_pb2_grpc.add_EncoderServiceServicer_to_server(EncoderServicer(backend), server)
     collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(CollectionServicer(backend, health), server)

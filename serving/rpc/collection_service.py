@@ -21,6 +21,7 @@ from serving.rpc.records import DEFAULT_PARTS, collection_to_wire, record_to_wir
 from serving.rpc.stamps import deadline_of, stamp_of
 from serving.rpc.status import item_errors_to_wire, status_of
 from serving.rpc.unimplemented import filter_refused
+from serving.telemetry.call import note_call
 
 __all__ = ["CollectionServicer"]
 
@@ -48,6 +49,7 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
         wanted = request.collection
         encoder = self._backend.pool.roster.resolve(wanted.encoder) if wanted.encoder else None
         info = await self._backend.write(self._backend.catalogue.create, spec_from_wire(wanted, encoder))
+        note_call(collection=info.spec.name)
         self._health.set(f"collection/{info.spec.name}", serving=True)
         return pb.CreateCollectionResponse(collection=collection_to_wire(info))
 
@@ -81,6 +83,7 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
             raise InvalidInput(f"update_mask ({', '.join(paths)}) must be 'display_name'; the rest is fixed")
         wanted = request.collection
         info = await self._backend.write(self._backend.catalogue.update, wanted.name, wanted.display_name)
+        note_call(collection=info.spec.name)
         return pb.UpdateCollectionResponse(collection=collection_to_wire(info))
 
     async def DeleteCollection(
@@ -94,6 +97,8 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
         except CollectionNotFound:
             if not request.allow_missing:
                 raise
+        else:
+            note_call(collection=request.name)
         self._health.forget(f"collection/{request.name}")
         return pb.DeleteCollectionResponse()
 
@@ -121,6 +126,7 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
         context: Context,
     ) -> pb.UpdateRecordMetadataResponse:
         """Replaces a record's metadata; its vector stays."""
+        note_call(items=1)
         collection = self._backend.collection(request.collection)
         outcome = await self._backend.write(
             collection.update_metadata,
@@ -133,6 +139,7 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
 
     async def GetRecords(self, request: pb.GetRecordsRequest, context: Context) -> pb.GetRecordsResponse:
         """Gets records in the order of their ids, and says which are missing."""
+        note_call(items=len(request.ids))
         if not request.ids:
             raise InvalidInput("ids must hold at least one id")
         collection = self._backend.collection(request.collection)
@@ -171,6 +178,7 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
         """Deletes records by id; ids that are not there are no error."""
         if request.HasField("filter"):
             raise filter_refused()
+        note_call(items=len(request.ids))
         if not request.ids:
             raise InvalidInput("ids must hold at least one id")
         collection = self._backend.collection(request.collection)

@@ -35,6 +35,7 @@ from serving.rpc.paging import cut_page, key_of_token, page_size_of
 from serving.rpc.stamps import deadline_of, stamp_of, timing_of
 from serving.rpc.status import item_errors_to_wire, status_of
 from serving.rpc.tensor import encode_vectors, encoded_bytes
+from serving.telemetry.call import note_call
 
 __all__ = ["EncoderServicer", "encoder_to_wire"]
 
@@ -131,6 +132,7 @@ def encoder_to_wire(roster: Roster, name: str) -> pb.Encoder:
 async def _embed_batch(
     pool: EncoderPool, request: pb.EmbedRequest, deadline_s: float | None, embedder: Embedder
 ) -> pb.EmbedResponse:
+    note_call(items=len(request.inputs))
     check_batch_size(len(request.inputs), field="inputs")
     items = [input_from_wire(item, field=f"inputs[{index}]") for index, item in enumerate(request.inputs)]
     options = EmbedOptions(

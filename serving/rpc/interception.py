@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias
@@ -10,13 +11,17 @@ import grpc
 from grpc import aio
 from grpc_status import rpc_status
 
+from serving.errors import ServingError
 from serving.rpc.status import status_of
+from serving.telemetry.call import note_call
 
-__all__ = ["Around", "ErrorBoundary", "abort_with"]
+__all__ = ["Around", "ErrorBoundary", "abort_with", "code_name"]
 
 # What passes through is any service's messages: the types of one call do not matter here.
 Context = aio.ServicerContext[Any, Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # not a generic class when it runs
+
+CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
 class Around(aio.ServerInterceptor):
@@ -51,6 +56,18 @@ class Around(aio.ServerInterceptor):
             return self._wrap_stream(handler, method)
         return self._wrap_unary(handler, method)
 
+    def reader(self, handler: Handler) -> Callable[[bytes], Any] | None:
+        """Returns what reads the messages of the call that this task serves; for those who look at their size.
+
+        Args:
+            handler: The call's.
+
+        Returns:
+            The handler's own.
+        """
+        reader: Callable[[bytes], Any] | None = handler.request_deserializer
+        return reader
+
     def _wrap_unary(self, handler: Handler, method: str) -> Handler:
         behaviour: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
 
@@ -61,7 +78,7 @@ class Around(aio.ServerInterceptor):
         make: Any = (
             grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
         )
-        return _remake(make, call, handler)
+        return self._remake(make, call, handler)
 
     def _wrap_stream(self, handler: Handler, method: str) -> Handler:
         behaviour: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
@@ -74,14 +91,32 @@ class Around(aio.ServerInterceptor):
         make: Any = (
             grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
         )
-        return _remake(make, call, handler)
+        return self._remake(make, call, handler)
+
+    def _remake(self, make: Any, call: Any, handler: Handler) -> Handler:
+        remade: Handler = make(
+            call, request_deserializer=self.reader(handler), response_serializer=handler.response_serializer
+        )
+        return remade
 
 
-def _remake(make: Any, call: Any, handler: Handler) -> Handler:
-    remade: Handler = make(
-        call, request_deserializer=handler.request_deserializer, response_serializer=handler.response_serializer
-    )
-    return remade
+def code_name(error: BaseException, context: Context) -> str:
+    """Names the status of a call that failed.
+
+    Args:
+        error: What its handler raised, after `ErrorBoundary`.
+        context: The call.
+
+    Returns:
+        The status code's name.
+    """
+    # A stream whose caller has left is closed where it yields.
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return "CANCELLED"
+    code: object = context.code()
+    # grpc.aio gives the number or the enum, by where the code was set.
+    number = code.value[0] if isinstance(code, grpc.StatusCode) else code
+    return CODE_NAMES.get(number, "UNKNOWN") if isinstance(number, int) else "UNKNOWN"
 
 
 async def abort_with(context: Context, error: BaseException) -> None:
@@ -91,6 +126,7 @@ async def abort_with(context: Context, error: BaseException) -> None:
         context: The call.
         error: What was raised.
     """
+    note_call(reason=error.reason if isinstance(error, ServingError) else "INTERNAL")
     status = rpc_status.to_status(status_of(error))
     await context.abort(status.code, status.details or "", status.trailing_metadata or ())
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import grpc
 from grpc import aio
 from prometheus_client import CollectorRegistry, Gauge, Histogram, ProcessCollector, start_http_server
 
-from serving.rpc.interception import Around
+from serving.rpc.interception import Around, code_name
 
 __all__ = ["CallMetrics", "MetricsEndpoint"]
 
 LATENCY_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
 class CallMetrics(Around):
@@ -46,22 +43,12 @@ class CallMetrics(Around):
         code = "OK"
         try:
             yield
-        except asyncio.CancelledError:
-            code = "CANCELLED"
-            raise
-        except BaseException:
-            code = CODE_NAMES.get(_number(context.code()), "UNKNOWN")
+        except BaseException as error:
+            code = code_name(error, context)
             raise
         finally:
             in_flight.dec()
             self._duration.labels(method, code).observe(time.perf_counter() - start_s)
-
-
-def _number(code: object) -> int:
-    """Returns a status code's number; grpc.aio gives the number or the enum, by where the code was set."""
-    if isinstance(code, grpc.StatusCode):
-        return int(code.value[0])
-    return code if isinstance(code, int) else grpc.StatusCode.UNKNOWN.value[0]
 
 
 class MetricsEndpoint:

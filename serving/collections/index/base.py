@@ -85,7 +85,7 @@ def load_newest_base(parent: Path, uid: str, config: CollectionsConfig) -> Base 
             break
         except Corrupted as error:
             logger.warning(
-                "index is damaged and will be rebuilt", extra={"folder": str(folder), "cause": error.message}
+                "index is damaged and will be rebuilt", extra={"folder": str(folder), "detail": error.message}
             )
     remove_others(parent, found)
     return found

@@ -54,8 +54,8 @@ def load_index(
         tail, damaged = _read_tail(reader.scan(connection, after_key=after_key), spec.dimension)
     for key, version in _updated(stored, after_key):
         tail.set_version(key, version)
-    for key, name in damaged.items():
-        logger.error("record is damaged", extra={"collection": spec.name, "key": key, "id": name})
+    for key in damaged:
+        logger.error("record is damaged", extra={"collection": spec.name, "key": key})
     return LiveIndex(spec, sequence=sequence, base=base, versions=versions, tail=tail, damaged=damaged)
 
 

@@ -28,6 +28,7 @@ from serving.rpc.limits import check_batch_size, check_reply_bytes
 from serving.rpc.protocols.descriptors import message_class
 from serving.rpc.stamps import deadline_of
 from serving.rpc.tensor import encode_vectors
+from serving.telemetry.call import note_call
 
 __all__ = ["OpenInferenceServicer"]
 
@@ -118,6 +119,7 @@ class OpenInferenceServicer:
         """Embeds a batch."""
         info = self._find(request.model_name, request.model_version)
         items = _items(request, info)
+        note_call(items=len(items))
         parameters = _read_parameters(request.parameters)
         kind = _choice(parameters, "embedding_type", {name: name for name in _DATATYPES}, "float")
         dimension = int(parameters.get("dimensions", 0))

@@ -23,6 +23,7 @@ from serving.errors import InvalidInput
 from serving.rpc.ordered import answer_in_order
 from serving.rpc.protocols.descriptors import message_class
 from serving.rpc.stamps import deadline_of
+from serving.telemetry.call import note_call
 
 __all__ = ["TeiServicer"]
 
@@ -94,6 +95,7 @@ class TeiServicer:
 
     async def _embed(self, request: Message, context: Context, embedder: Embedder) -> Message:
         start_s = time.monotonic()
+        note_call(items=1)
         info = self._find()
         if not request.inputs:
             raise InvalidInput("inputs is empty; it must be a text")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -46,6 +47,25 @@ def test_a_server_is_configured_by_flags_and_environment_and_stops_on_sigterm(tm
             process.kill()
 
 
+def test_a_server_that_logs_json_writes_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "bundles").mkdir()
+    places = ("--bundles", str(tmp_path / "bundles"), "--data", str(tmp_path / "data"), "--port", "0")
+    with serve(*places, "--access-log", DIPTYCH_LOG_FORMAT="json") as process:
+        try:
+            assert process.stderr is not None
+            with Client(json.loads(process.stderr.readline())["address"]) as client:
+                client.wait_until_ready(20)
+                client.server()
+            process.send_signal(signal.SIGTERM)
+            events = [json.loads(line) for line in process.stderr.read().splitlines()]
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+    told = [event.get("method", event["event"]) for event in events]
+    ready, stop = ["server ready"], ["server draining", "server stopped"]
+    assert told == [*ready, "diptych.v1.AdminService/GetServerInformation", *stop]
+
+
 def test_every_setting_has_a_twin_in_the_environment(tmp_path: Path) -> None:
     config = from_environment(
         ServerConfig,
@@ -56,11 +76,14 @@ def test_every_setting_has_a_twin_in_the_environment(tmp_path: Path) -> None:
             "DIPTYCH_QUEUE_TOKENS": "77",
             "DIPTYCH_HNSW_M": "16",
             "DIPTYCH_HOST": "",
+            "DIPTYCH_LOG_FORMAT": "json",
+            "DIPTYCH_ACCESS_LOG": "true",
         },
     )
     assert config.data == tmp_path
     assert (config.metrics_port, config.drain_timeout_s, config.host) == (9090, 1.5, "127.0.0.1")
     assert (config.runtime.queue_tokens, config.collections.hnsw_m) == (77, 16)
+    assert (config.logs.log_format, config.logs.access_log, config.logs.log_level) == ("json", True, "info")
 
 
 @pytest.mark.parametrize(
@@ -70,6 +93,9 @@ def test_every_setting_has_a_twin_in_the_environment(tmp_path: Path) -> None:
         ("DIPTYCH_PORT", "70000", r"port \(70000\) must be in \[0, 65535\]"),
         ("DIPTYCH_PRECISION", "fp8", "precision"),
         ("DIPTYCH_READ_THREADS", "0", r"read_threads \(0\) must be at least 1"),
+        ("DIPTYCH_LOG_FORMAT", "xml", r"log_format \('xml'\) must be one of text, json"),
+        ("DIPTYCH_LOG_LEVEL", "loud", r"log_level \('loud'\) must be one of debug, info, warning, error"),
+        ("DIPTYCH_ACCESS_LOG", "maybe", r"DIPTYCH_ACCESS_LOG \('maybe'\) must be of type bool"),
         ("DIPTYCH_DRAIN_TIMEOUT_S", "-1", r"drain_timeout_s \(-1.0\)"),
     ],
 )
