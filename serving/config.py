@@ -7,7 +7,7 @@ from pathlib import Path
 
 from serving.collections.config import CollectionsConfig
 from serving.encoders.config import RuntimeConfig
-from serving.telemetry.config import LogConfig
+from serving.telemetry.config import LogConfig, TracingConfig
 
 __all__ = ["MAX_MESSAGE_BYTES", "ServerConfig"]
 
@@ -47,6 +47,8 @@ class ServerConfig:
     """How the collections are kept."""
     logs: LogConfig = field(default_factory=LogConfig)
     """What is logged."""
+    tracing: TracingConfig = field(default_factory=TracingConfig)
+    """What is traced."""
 
     def __post_init__(self) -> None:
         for name in ("port", "metrics_port"):

@@ -17,7 +17,7 @@ from serving.collections.vectors import check_space
 from serving.embedding import EmbedOptions, embed_patiently
 from serving.encoders.request import EmbedOutcome
 from serving.errors import ModalityNotServed, ServingError
-from serving.telemetry.call import note_call
+from serving.telemetry.call import note_call, stage
 
 __all__ = ["RecordDraft", "UpsertOptions", "UpsertOutcome", "upsert"]
 
@@ -188,10 +188,11 @@ async def _commit(
     if not writes:
         info = await backend.read(collection.info)
         return WriteOutcome(sequence=info.sequence, versions=())
-    return await backend.write(
-        collection.upsert,
-        writes,
-        space=spec.space,
-        allow_partial=options.allow_partial,
-        request_id=options.request_id,
-    )
+    with stage("commit", collection=spec.name, items=len(writes)):
+        return await backend.write(
+            collection.upsert,
+            writes,
+            space=spec.space,
+            allow_partial=options.allow_partial,
+            request_id=options.request_id,
+        )

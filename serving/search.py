@@ -16,7 +16,7 @@ from serving.collections.config import MAX_K, MAX_QUERIES
 from serving.collections.types import Hits
 from serving.errors import InputTooLarge, InvalidInput, ServingError
 from serving.queries import Query, QueryVectors, SearchOptions, excluded_ids, resolve_queries
-from serving.telemetry.call import note_call
+from serving.telemetry.call import note_call, stage
 
 __all__ = ["SearchOutcome", "search"]
 
@@ -89,16 +89,17 @@ async def _find(
     if not answered:
         return hits
     spec = collection.definition.spec
-    found = await backend.read(
-        collection.search,
-        resolved.vectors[answered],
-        space=spec.space,
-        k=min(options.k + surplus, MAX_K),
-        exact=options.exact,
-        score_threshold=options.score_threshold,
-        with_records=options.with_records,
-        min_sequence=options.min_sequence,
-    )
+    with stage("search", collection=spec.name, items=len(answered), k=options.k):
+        found = await backend.read(
+            collection.search,
+            resolved.vectors[answered],
+            space=spec.space,
+            k=min(options.k + surplus, MAX_K),
+            exact=options.exact,
+            score_threshold=options.score_threshold,
+            with_records=options.with_records,
+            min_sequence=options.min_sequence,
+        )
     for index, result in zip(answered, found, strict=True):
         hits[index] = _without(result, excluded[index], options.k) if surplus else result
     return hits

@@ -19,6 +19,7 @@ from serving.logs import log_unhandled
 from serving.readiness import Readiness
 from serving.rpc.assembly import build_wire
 from serving.rpc.metrics import MetricsEndpoint
+from serving.rpc.tracing import Tracing
 
 __all__ = ["Server", "serve"]
 
@@ -38,6 +39,7 @@ class Server:
 
     def __init__(self, config: ServerConfig, *, bundles: BundleFolder | None = None) -> None:
         self._config = config
+        self._tracing = Tracing(config.tracing) if config.tracing.traces_endpoint else None
         self._pool = EncoderPool(config.runtime)
         self._lifecycle = EncoderLifecycle(self._pool, bundles or BundleFolder(config.bundles, config.runtime))
         self._watching: asyncio.Task[None] | None = None
@@ -49,7 +51,7 @@ class Server:
             read_threads=config.read_threads,
             write_threads=config.write_threads,
         )
-        self._wire = build_wire(self._backend, config)
+        self._wire = build_wire(self._backend, config, self._tracing)
         self._readiness = Readiness(self._wire, self._backend)
         self._metrics_endpoint: MetricsEndpoint | None = None
         self.port = 0
@@ -118,6 +120,8 @@ class Server:
         finished = await self._backend.close(drain_s=max(deadline_s - time.monotonic(), 0.0))
         if self._metrics_endpoint is not None:
             await asyncio.to_thread(self._metrics_endpoint.close)
+        if self._tracing is not None:
+            await self._tracing.close(max(deadline_s - time.monotonic(), 0.0))
         logger.info("server stopped", extra={"finished": answered and finished})
         return answered and finished
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import tyro
 
 from serving.config import ServerConfig
 from serving.environment import from_environment
+from serving.telemetry.config import with_standard_endpoint
 
 __all__ = ["Serve"]
 
 
 def _from_environment() -> ServerConfig:
-    return from_environment(ServerConfig, os.environ)
+    config = from_environment(ServerConfig, os.environ)
+    return replace(config, tracing=with_standard_endpoint(config.tracing, os.environ))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

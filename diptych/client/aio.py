@@ -30,6 +30,7 @@ from diptych.client.errors import ClientError
 from diptych.client.operations import collections, encoders, records, search
 from diptych.client.statuses import error_of_rpc
 from diptych.client.streams import embed_chunk, read_embed_chunk
+from diptych.client.trace_context import trace_metadata
 from diptych.client.types import (
     Collection,
     DeleteResult,
@@ -168,7 +169,7 @@ class AsyncClient:
                 failures.append(error)
                 raise
 
-        call = method(requests())
+        call = method(requests(), metadata=trace_metadata())
         try:
             async for reply in call:
                 yield read_embed_chunk(reply, options)
@@ -265,7 +266,8 @@ class AsyncClient:
         attempts = Attempts(call, self._retries, self._timeout_s)
         while True:
             try:
-                return await self._method(call)(call.request, timeout=attempts.remaining_s())
+                send, timeout_s = self._method(call), attempts.remaining_s()
+                return await send(call.request, timeout=timeout_s, metadata=trace_metadata())
             except aio.AioRpcError as error:
                 failure = error_of_rpc(error, self._target)
             await asyncio.sleep(attempts.pause_after(failure))

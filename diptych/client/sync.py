@@ -29,6 +29,7 @@ from diptych.client.errors import ClientError
 from diptych.client.operations import collections, encoders, records, search
 from diptych.client.statuses import error_of_rpc
 from diptych.client.streams import embed_chunk, read_embed_chunk
+from diptych.client.trace_context import trace_metadata
 from diptych.client.types import (
     Collection,
     DeleteResult,
@@ -193,7 +194,7 @@ class Client:
                 failures.append(error)
                 raise
 
-        call = method(requests())
+        call = method(requests(), metadata=trace_metadata())
         try:
             for reply in call:
                 yield read_embed_chunk(reply, options)
@@ -291,7 +292,7 @@ class Client:
         attempts = Attempts(call, self._retries, self._timeout_s)
         while True:
             try:
-                return self._method(call)(call.request, timeout=attempts.remaining_s())
+                return self._method(call)(call.request, timeout=attempts.remaining_s(), metadata=trace_metadata())
             except grpc.RpcError as error:
                 failure = error_of_rpc(error, self._target)
             time.sleep(attempts.pause_after(failure))

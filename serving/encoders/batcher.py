@@ -17,13 +17,16 @@ from numpy.typing import NDArray
 
 from models.bundle.encoder import Encoder, Modality
 from serving.encoders.cache import KnownItem, VectorCache
-from serving.encoders.request import PendingItem, PendingRequest
+from serving.encoders.request import BatchRun, PendingItem, PendingRequest
 from serving.encoders.statistics import EncoderStatistics
 from serving.errors import Cancelled, DeadlineExceeded, Draining, Overloaded
 
 __all__ = ["Batcher", "cut_batches"]
 
 logger = logging.getLogger(__name__)
+
+Target = tuple[PendingRequest, int]
+"""A request, and the row of it that a vector goes to."""
 
 
 def cut_batches(items: Sequence[PendingItem], *, budget: int) -> Iterator[list[PendingItem]]:
@@ -44,6 +47,19 @@ def cut_batches(items: Sequence[PendingItem], *, budget: int) -> Iterator[list[P
         batch.append(item)
     if batch:
         yield batch
+
+
+def _run_of(ran: Sequence[PendingItem], start_s: float, *, failed: bool = False) -> BatchRun:
+    """Describes a batch that has just ended."""
+    costs = [item.prepared.cost for item in ran]
+    return BatchRun(
+        start_s=start_s,
+        end_s=time.monotonic(),
+        item_count=len(costs),
+        cost=sum(costs),
+        padded_cost=len(costs) * max(costs),
+        failed=failed,
+    )
 
 
 class Batcher:
@@ -165,14 +181,16 @@ class Batcher:
             # A defect of the runtime must cost its own batch only, never the thread and so every later caller.
             logger.exception("batch failed", extra={"encoder": self._encoder.info.name, "items": len(wanted)})
             self.statistics.failed_item_count += len(wanted)
-            for request, _ in self._land(wanted):
+            lost = self._land(wanted)
+            self._tell(lost, _run_of(wanted, started_s, failed=True))
+            for request, _ in lost:
                 request.finish(error)
             return
-        elapsed_s = time.monotonic() - started_s
-        self._count(wanted, elapsed_s)
+        run = _run_of(wanted, started_s)
+        self._count(run)
         self._keep(wanted, vectors)
         landed = [self._land([item]) for item in wanted]
-        self._note_times([target for targets in landed for target in targets], started_s, elapsed_s)
+        self._note_times([target for targets in landed for target in targets], run)
         for targets, vector in zip(landed, vectors, strict=True):
             for request, row in targets:
                 request.deliver(row, vector)
@@ -184,29 +202,36 @@ class Batcher:
             known = KnownItem(vector, item.prepared.cost, item.prepared.truncated)
             self._cache.put(self._encoder.info.fingerprint, item.key, known)
 
-    def _note_times(self, targets: Sequence[tuple[PendingRequest, int]], started_s: float, elapsed_s: float) -> None:
-        for request in {id(request): request for request, _ in targets}.values():
+    def _note_times(self, targets: Sequence[Target], run: BatchRun) -> None:
+        for request in self._tell(targets, run):
             if request.first_batch_s is None:
                 # Who joined an item that was running already waited for nothing.
-                request.first_batch_s = max(started_s, request.queued_s)
+                request.first_batch_s = max(run.start_s, request.queued_s)
                 self.statistics.queue_s.add(request.first_batch_s - request.queued_s)
-            request.compute_s += elapsed_s
+            request.compute_s += run.end_s - run.start_s
 
-    def _land(self, items: Sequence[PendingItem]) -> list[tuple[PendingRequest, int]]:
+    def _tell(self, targets: Sequence[Target], run: BatchRun) -> Sequence[PendingRequest]:
+        """Lets the requests that asked for it know what they ran in; returns all requests, each once."""
+        requests = list({id(request): request for request, _ in targets}.values())
+        for request in requests:
+            if request.batches is not None:
+                request.batches.append(run)
+        return requests
+
+    def _land(self, items: Sequence[PendingItem]) -> list[Target]:
         """Takes items out of flight, so that nobody joins them any more; returns where their vectors go."""
         with self._changed:
             for item in items:
                 self._in_flight.pop(item.key, None)
         return [target for item in items for target in item.targets]
 
-    def _count(self, ran: Sequence[PendingItem], elapsed_s: float) -> None:
-        costs = [item.prepared.cost for item in ran]
+    def _count(self, run: BatchRun) -> None:
         found = self.statistics
-        found.item_count += len(costs)
-        found.cost += sum(costs)
-        found.padded_cost += len(costs) * max(costs)
-        found.batch_items.add(len(costs))
-        found.compute_s.add(elapsed_s)
+        found.item_count += run.item_count
+        found.cost += run.cost
+        found.padded_cost += run.padded_cost
+        found.batch_items.add(run.item_count)
+        found.compute_s.add(run.end_s - run.start_s)
 
     def _still_wanted(self, item: PendingItem, now_s: float) -> bool:
         """Drops an item for which nobody waits any more; under the lock, so that nobody joins it meanwhile."""

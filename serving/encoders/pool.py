@@ -16,9 +16,10 @@ from serving.encoders.config import RuntimeConfig
 from serving.encoders.preparing import ReadyItem, estimated_cost, prepare_all
 from serving.encoders.request import EmbedOutcome, PendingItem, PendingRequest
 from serving.encoders.roster import Roster
+from serving.encoders.stages import tell_stages
 from serving.encoders.state import EncoderPhase, EncoderState
 from serving.errors import InvalidInput, ServingError
-from serving.telemetry.call import note_call
+from serving.telemetry.call import note_call, stage, stage_listener
 
 __all__ = ["EncoderPool"]
 
@@ -108,9 +109,10 @@ class EncoderPool:
     ) -> EmbedOutcome:
         loop = asyncio.get_running_loop()
         arrival_s = time.monotonic()
-        results = await loop.run_in_executor(
-            self._prepare_threads, prepare_all, encoder, items, purpose, truncate, deadline_s, self.cache
-        )
+        with stage("prepare", encoder=encoder.info.name, items=len(items)):
+            results = await loop.run_in_executor(
+                self._prepare_threads, prepare_all, encoder, items, purpose, truncate, deadline_s, self.cache
+            )
         ready = {row: result for row, result in enumerate(results) if isinstance(result, ReadyItem)}
         known = {row: result for row, result in enumerate(results) if isinstance(result, KnownItem)}
         errors = {row: result for row, result in enumerate(results) if isinstance(result, ServingError)}
@@ -122,6 +124,7 @@ class EncoderPool:
             arrival_s=arrival_s,
             queued_s=time.monotonic(),
             deadline_s=deadline_s,
+            batches=None if stage_listener() is None else [],
         )
         batcher.statistics.prepare_s.add(request.queued_s - arrival_s)
         for row, item in known.items():
@@ -133,6 +136,8 @@ class EncoderPool:
             except asyncio.CancelledError:
                 request.abandoned = True
                 raise
+            finally:
+                tell_stages(encoder.info.name, request)
         note_call(failed_items=len(errors))
         is_text = encoder.info.modality is Modality.TEXT
         told = {row: item.prepared for row, item in ready.items()} | known

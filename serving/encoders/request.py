@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.bundle.encoder import EncoderInfo, Prepared
 from serving.errors import ServingError
 
-__all__ = ["EmbedOutcome", "PendingItem", "PendingRequest"]
+__all__ = ["BatchRun", "EmbedOutcome", "PendingItem", "PendingRequest"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +35,21 @@ class EmbedOutcome:
     """Seconds its batches ran, those shared with others included."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchRun:
+    """One run of the graph."""
+
+    start_s: float
+    """Monotonic clock, as `end_s`."""
+    end_s: float
+    item_count: int
+    cost: int
+    """Tokens or pixels of its items."""
+    padded_cost: int
+    """The same with padding: what the graph computed."""
+    failed: bool = False
+
+
 @dataclass(slots=True)
 class PendingRequest:
     """The state of one request; touched by the batcher's thread only, but for `abandoned`."""
@@ -54,6 +69,8 @@ class PendingRequest:
     first_batch_s: float | None = None
     compute_s: float = 0.0
     failed: bool = False
+    batches: list[BatchRun] | None = None
+    """The batches that its items ran in, where someone wants to know."""
 
     def deliver(self, row: int, vector: NDArray[np.float32]) -> None:
         """Takes the vector of one item, and wakes the caller with the last.

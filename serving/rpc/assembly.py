@@ -36,6 +36,7 @@ from serving.rpc.protocols.descriptors import INFERENCE, TEI_EMBED, TEI_INFO, pr
 from serving.rpc.protocols.open_inference import OpenInferenceServicer
 from serving.rpc.protocols.tei import TeiServicer
 from serving.rpc.search_service import SearchServicer
+from serving.rpc.tracing import Tracing
 from serving.rpc.unimplemented import ABSENT_SERVICES, absent_service
 
 __all__ = ["Wire", "build_wire", "service_names"]
@@ -76,12 +77,13 @@ def service_names() -> dict[str, tuple[str, ...]]:
     }
 
 
-def build_wire(backend: Backend, config: ServerConfig) -> Wire:
+def build_wire(backend: Backend, config: ServerConfig, tracing: Tracing | None = None) -> Wire:
     """Builds the server over a backend; it listens nowhere yet.
 
     Args:
         backend: Encoders and collections.
-        config: Whose encoder one-model protocols mean, and what they tell of the runtime.
+        config: Whose encoder one-model protocols mean, and what they tell of the runtime; whether calls are logged.
+        tracing: Makes spans of calls; None makes none.
 
     Returns:
         The server; every known health name is NOT_SERVING.
@@ -92,8 +94,8 @@ def build_wire(backend: Backend, config: ServerConfig) -> Wire:
     metrics.registry.register(EncoderMetrics(backend.pool))
     # Outermost first: metrics see the status that the boundary gave.
     interceptors = [metrics, ErrorBoundary(), DrainAdmission(drain), DrainStreams(drain)]
-    if config.logs.access_log:
-        interceptors.insert(0, Observation())
+    if config.logs.access_log or tracing is not None:
+        interceptors.insert(0, Observation(access_log=config.logs.access_log, tracing=tracing))
     server = aio.server(interceptors=interceptors, options=OPTIONS)
     encoder_service_pb2_grpc.add_EncoderServiceServicer_to_server(EncoderServicer(backend), server)
     collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(CollectionServicer(backend, health), server)

@@ -21,7 +21,7 @@ from serving.rpc.records import DEFAULT_PARTS, collection_to_wire, record_to_wir
 from serving.rpc.stamps import deadline_of, stamp_of
 from serving.rpc.status import item_errors_to_wire, status_of
 from serving.rpc.unimplemented import filter_refused
-from serving.telemetry.call import note_call
+from serving.telemetry.call import note_call, stage
 
 __all__ = ["CollectionServicer"]
 
@@ -128,13 +128,15 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
         """Replaces a record's metadata; its vector stays."""
         note_call(items=1)
         collection = self._backend.collection(request.collection)
-        outcome = await self._backend.write(
-            collection.update_metadata,
-            request.id,
-            metadata_from_wire(request.metadata),
-            if_version=request.if_version if request.HasField("if_version") else None,
-            request_id=request.request_id,
-        )
+        metadata = metadata_from_wire(request.metadata)
+        with stage("commit", collection=request.collection, items=1):
+            outcome = await self._backend.write(
+                collection.update_metadata,
+                request.id,
+                metadata,
+                if_version=request.if_version if request.HasField("if_version") else None,
+                request_id=request.request_id,
+            )
         return pb.UpdateRecordMetadataResponse(version=outcome.versions[0])
 
     async def GetRecords(self, request: pb.GetRecordsRequest, context: Context) -> pb.GetRecordsResponse:
@@ -182,7 +184,8 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
         if not request.ids:
             raise InvalidInput("ids must hold at least one id")
         collection = self._backend.collection(request.collection)
-        outcome = await self._backend.write(collection.delete, list(request.ids), request_id=request.request_id)
+        with stage("commit", collection=request.collection, items=len(request.ids)):
+            outcome = await self._backend.write(collection.delete, list(request.ids), request_id=request.request_id)
         deleted_count = sum(
             index not in outcome.errors and version > 0 for index, version in enumerate(outcome.versions)
         )

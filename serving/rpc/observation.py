@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 
 from serving.rpc.interception import Around, Context, Handler, code_name
+from serving.rpc.tracing import Tracing
 from serving.telemetry.call import CallRecord, current_call, watch_call
 
 __all__ = ["Observation", "trace_id_of"]
@@ -25,10 +26,17 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Observation(Around):
-    """Keeps a record of each call, and logs it when the call ends."""
+    """Keeps a record of each call, and tells of it when the call ends.
 
-    def __init__(self) -> None:
+    Args:
+        access_log: Whether in the log.
+        tracing: Makes spans of calls; None makes none.
+    """
+
+    def __init__(self, *, access_log: bool, tracing: Tracing | None) -> None:
         super().__init__(self._watch)
+        self._access_log = access_log
+        self._tracing = tracing
 
     async def intercept_service(
         self,
@@ -72,8 +80,9 @@ class Observation(Around):
     @asynccontextmanager
     async def _watch(self, _method: str, context: Context) -> AsyncIterator[None]:
         call = _record()
+        span = self._tracing.begin(call, context.invocation_metadata() or ()) if self._tracing else None
         # Now: once a call was cancelled, asking gRPC for its peer ends the process.
-        peer, trace_id = context.peer(), trace_id_of(context)
+        peer, trace_id = context.peer(), trace_id_of(context) if span is None else span.trace_id
         start_s, code = time.perf_counter(), "OK"
         try:
             yield
@@ -82,7 +91,10 @@ class Observation(Around):
             raise
         finally:
             duration_s = time.perf_counter() - start_s
-            logger.info("call", extra=_fields(call, code, duration_s, peer, trace_id))
+            if span is not None:
+                span.end(call, code)
+            if self._access_log:
+                logger.info("call", extra=_fields(call, code, duration_s, peer, trace_id))
 
 
 def _record() -> CallRecord:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-__all__ = ["CallRecord", "Stage", "current_call", "note_call", "stage", "watch_call"]
+__all__ = ["CallRecord", "Stage", "current_call", "note_call", "stage", "stage_listener", "watch_call"]
 
 Value = str | int | float | bool
 
@@ -29,6 +29,9 @@ class Stage:
     """Names and counts."""
     failed: bool = False
     """Whether it ended with an error."""
+
+
+StageListener = Callable[[Stage], None]
 
 
 @dataclass(slots=True)
@@ -49,7 +52,7 @@ class CallRecord:
     """Encoded size of its messages."""
     reason: str = ""
     """Why it failed, for machines."""
-    on_stage: Callable[[Stage], None] | None = None
+    on_stage: StageListener | None = None
     """Hears of each stage once it has ended, on the event loop; None: nobody does."""
 
 
@@ -92,6 +95,12 @@ def note_call(
     call.failed_item_count += failed_items
 
 
+def stage_listener() -> StageListener | None:
+    """Returns who hears of the stages of the call that this task serves; None where nobody does."""
+    call = _CURRENT.get()
+    return None if call is None else call.on_stage
+
+
 @contextmanager
 def stage(name: str, **attributes: Value) -> Iterator[None]:
     """Times a part of the call that this task serves.
@@ -103,8 +112,8 @@ def stage(name: str, **attributes: Value) -> Iterator[None]:
     Yields:
         Nothing.
     """
-    call = _CURRENT.get()
-    if call is None or call.on_stage is None:
+    listener = stage_listener()
+    if listener is None:
         yield
         return
     start_s, failed = time.monotonic(), True
@@ -113,4 +122,4 @@ def stage(name: str, **attributes: Value) -> Iterator[None]:
         failed = False
     finally:
         end_s = time.monotonic()
-        call.on_stage(Stage(name=name, start_s=start_s, end_s=end_s, attributes=attributes, failed=failed))
+        listener(Stage(name=name, start_s=start_s, end_s=end_s, attributes=attributes, failed=failed))

@@ -25,7 +25,7 @@ OPTIONS = (
 
 def test_the_lowest_direct_versions_pass_the_tests(tmp_path: Path) -> None:
     pins = tmp_path / "lowest.txt"
-    extras = ("--extra", "parquet", "--extra", "serving", "--extra", "training")
+    extras = ("--extra", "parquet", "--extra", "serving", "--extra", "tracing", "--extra", "training")
     run(
         UV,
         "pip",

@@ -74,7 +74,7 @@ def test_the_limits_are_the_published_ones() -> None:
 def test_the_flags_have_the_defaults_that_are_shown() -> None:
     config = ServerConfig()
     defaults = {field.name: getattr(config, field.name) for field in fields(ServerConfig)}
-    for group in (config.runtime, config.logs):
+    for group in (config.runtime, config.logs, config.tracing):
         defaults |= {field.name: getattr(group, field.name) for field in fields(group)}
     for flags, shown, _ in rows_of("Flags"):
         names = [flag.strip("` ").removeprefix("--").replace("-", "_") for flag in flags.split(",")]

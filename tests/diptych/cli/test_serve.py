@@ -78,12 +78,14 @@ def test_every_setting_has_a_twin_in_the_environment(tmp_path: Path) -> None:
             "DIPTYCH_HOST": "",
             "DIPTYCH_LOG_FORMAT": "json",
             "DIPTYCH_ACCESS_LOG": "true",
+            "DIPTYCH_TRACES_RATIO": "0.1",
         },
     )
     assert config.data == tmp_path
     assert (config.metrics_port, config.drain_timeout_s, config.host) == (9090, 1.5, "127.0.0.1")
     assert (config.runtime.queue_tokens, config.collections.hnsw_m) == (77, 16)
     assert (config.logs.log_format, config.logs.access_log, config.logs.log_level) == ("json", True, "info")
+    assert config.tracing.traces_ratio == 0.1
 
 
 @pytest.mark.parametrize(
