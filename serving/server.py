@@ -100,7 +100,7 @@ class Server:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        serving = {"encoders": len(self._pool.infos()), "collections": len(self._backend.catalogue.list())}
+        serving = {"encoders": len(self._pool.roster.infos()), "collections": len(self._backend.catalogue.list())}
         logger.info("server ready", extra=serving)
 
     async def close(self) -> bool:
