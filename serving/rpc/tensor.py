@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.v1 import tensor_pb2
+from models.bundle.encodings import encode_binary, encode_int8
 from serving.errors import InvalidInput
 
 __all__ = ["decode_vector", "decode_vectors", "encode_vectors", "encoded_bytes"]
 
-INT8_PEAK = 127
 FLOATS: dict[tensor_pb2.DType.ValueType, str] = {
     tensor_pb2.D_TYPE_FLOAT32: "<f4",
     tensor_pb2.D_TYPE_FLOAT16: "<f2",
@@ -71,7 +71,7 @@ def encode_vectors(
     if encoding == tensor_pb2.D_TYPE_INT8:
         return _encode_int8(vectors)
     if encoding == tensor_pb2.D_TYPE_BINARY:
-        return tensor_pb2.Tensor(data=np.packbits(vectors > 0, axis=-1).tobytes(), dtype=encoding, shape=shape)
+        return tensor_pb2.Tensor(data=encode_binary(vectors).tobytes(), dtype=encoding, shape=shape)
     raise _unknown_encoding(encoding)
 
 
@@ -80,10 +80,7 @@ def _unknown_encoding(encoding: int) -> InvalidInput:
 
 
 def _encode_int8(vectors: NDArray[np.float32]) -> tensor_pb2.Tensor:
-    rows = np.atleast_2d(vectors)
-    scales = np.abs(rows).max(axis=1, initial=0.0) / INT8_PEAK  # [n]
-    # A row of zeros has no scale to divide by; its codes are zero whatever the divisor.
-    codes = np.rint(rows / np.where(scales > 0, scales, 1.0)[:, None]).astype(np.int8)
+    codes, scales = encode_int8(np.atleast_2d(vectors))
     tensor = tensor_pb2.Tensor(data=codes.tobytes(), dtype=tensor_pb2.D_TYPE_INT8, shape=vectors.shape)
     if vectors.ndim == 1:
         tensor.scale = float(scales[0])
