@@ -31,12 +31,13 @@ from models.text.served import ServedTextEncoder
 from training.corpora.catalogue import fetch
 from training.corpora.readers.packaged_texts import read_wiki
 from training.export.graph import export_text_graph
-from training.export.quantise import quantise_graph
+from training.export.quantise import calibrate_graph, quantise_graph
 
 BATCH_SIZE = 32
 INPUTS = ["input_ids", "attention_mask"]
 OUTPUTS = ["last_hidden_state", "sentence_embedding"]
 CHOSEN = "chosen"
+CALIBRATION_COUNT = 128
 
 Batch = tuple[NDArray[np.int64], NDArray[np.int64]]
 
@@ -75,18 +76,23 @@ def main() -> None:
     directory = next(path.parent for path in directory.rglob("modules.json"))
     encoder, config = load_pretrained_text(directory)
     served = ServedTextEncoder([encoder]).eval()
-    batches = make_batches(directory, arguments.texts, config.max_tokens)
+    texts = read_ids(directory, CALIBRATION_COUNT + arguments.texts, config.max_tokens)
+    batches = make_batches(directory, texts[CALIBRATION_COUNT:])
     expected = embed_with_torch(served, batches)
     with tempfile.TemporaryDirectory() as folder:
-        graphs = write_graphs(served, Path(folder))
+        graphs = write_graphs(served, Path(folder), texts[:CALIBRATION_COUNT])
         report(graphs, batches, expected, rounds=arguments.rounds, threads=arguments.threads)
 
 
-def make_batches(directory: Path, count: int, max_tokens: int) -> list[Batch]:
+def read_ids(directory: Path, count: int, max_tokens: int) -> list[NDArray[np.int64]]:
     tokenizer = Tokenizer.load(directory)
     sentences = chain.from_iterable(document.sentences for document in read_wiki(fetch("wiki")))
-    ids = [tokenizer.encode(text, max_tokens=max_tokens).ids for text in islice(sentences, count)]
-    ids.sort(key=len)
+    return [tokenizer.encode(text, max_tokens=max_tokens).ids for text in islice(sentences, count)]
+
+
+def make_batches(directory: Path, texts: Sequence[NDArray[np.int64]]) -> list[Batch]:
+    tokenizer = Tokenizer.load(directory)
+    ids = sorted(texts, key=len)
     return [tokenizer.pad(ids[start : start + BATCH_SIZE]) for start in range(0, len(ids), BATCH_SIZE)]
 
 
@@ -96,10 +102,13 @@ def embed_with_torch(served: ServedTextEncoder, batches: Sequence[Batch]) -> NDA
     return np.concatenate(rows)
 
 
-def write_graphs(served: ServedTextEncoder, folder: Path) -> dict[str, Path]:
+def write_graphs(served: ServedTextEncoder, folder: Path, calibration: Sequence[NDArray[np.int64]]) -> dict[str, Path]:
     graphs = {CHOSEN: folder / "chosen.onnx", f"{CHOSEN}, int8": folder / "chosen_int8.onnx"}
     export_text_graph(served, graphs[CHOSEN])
     quantise_graph(graphs[CHOSEN], graphs[f"{CHOSEN}, int8"])
+    graphs[f"{CHOSEN}, static int8"] = folder / "chosen_static.onnx"
+    feeds = (dict(zip(INPUTS, (ids[None], np.ones_like(ids[None])), strict=True)) for ids in calibration)
+    calibrate_graph(graphs[CHOSEN], graphs[f"{CHOSEN}, static int8"], feeds)
     for number, form in enumerate(FORMS):
         graphs[form.name] = folder / f"{number}.onnx"
         write_form(served, form, graphs[form.name])
