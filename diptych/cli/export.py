@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 if TYPE_CHECKING:
-    from models.bundle.manifest import Manifest
-    from models.bundle.verify import VerifyReport
+    from models.bundle.encoder import Modality
+    from training.export.source import ReferenceSample
 
 __all__ = ["Export", "Verify"]
 
@@ -29,6 +29,21 @@ class Export:
     """The bundle to make; its last part is the encoder's name unless --name says otherwise."""
     precision: tuple[Literal["fp32", "int8"], ...] = ("fp32",)
     """Graphs to make; fp32 is always made."""
+    int8: Literal["dynamic", "static"] | None = None
+    """Make an int8 graph, its scales taken from each batch (dynamic) or from --calibrate (static: a vector does not
+    depend on its neighbours, and convolutions can be int8 too). None: dynamic where --precision names int8."""
+    calibrate: Path | None = None
+    """Real inputs for static int8: a pack, a file of one text a line or .jsonl, a folder of images. Some are calibrated
+    on, others measured on. None: the run's pack."""
+    measure: Path | None = None
+    """Real inputs, as for --calibrate, on which the loss of retrieval is measured. None: what --calibrate leaves, or
+    the run's validation data."""
+    max_int8_loss: float = 0.1
+    """Refuse an int8 graph that misses more of the fp32 graph's 10 nearest neighbours, in [0, 1]."""
+    truncate_to: tuple[int, ...] = ()
+    """Widths that clients may ask for. None: of 1/2, 1/4 and 1/8 of the encoder's, those in --max-dimension-loss."""
+    max_dimension_loss: float = 0.1
+    """Offer a shorter width that misses at most this of the 10 nearest neighbours, in [0, 1]."""
     name: str | None = None
     """What the encoder is called in requests: a-z, 0-9, '.', '_' and '-'."""
     version: str = "1"
@@ -44,23 +59,44 @@ class Export:
 
     def run(self) -> int:
         """Makes the bundle and prints what it is."""
+        from diptych.cli.bundle_text import describe_bundle
+        from models.bundle.manifest import Quantisation
         from training.evaluation.results import read_results
         from training.export.export import export_source, read_source, require_free
         from training.export.source import ExportConfig
 
+        require_free(self.bundle, overwrite=self.overwrite)
+        source = read_source(self.source)
+        calibration, reference = self._read_samples(source.modality)
         config = ExportConfig(
             name=self.name,
             version=self.version,
-            precisions=self.precision,
+            precisions=(*self.precision, *(() if self.int8 is None else ("int8",))),
+            quantisation=Quantisation(self.int8 or "dynamic"),
+            calibration=calibration,
+            reference=reference,
+            max_int8_loss=self.max_int8_loss,
+            truncate_to=self.truncate_to,
+            max_dimension_loss=self.max_dimension_loss,
             results=[row.to_json() for file in self.results for row in read_results(file)],
             query_prompt=self.prompt_query,
             document_prompt=self.prompt_document,
             overwrite=self.overwrite,
         )
-        require_free(self.bundle, overwrite=self.overwrite)
-        manifest = export_source(read_source(self.source), self.bundle, config)
-        print(_describe_bundle(self.bundle, manifest))
+        manifest = export_source(source, self.bundle, config)
+        print(describe_bundle(self.bundle, manifest))
         return 0
+
+    def _read_samples(self, modality: Modality) -> tuple[ReferenceSample | None, ReferenceSample | None]:
+        """Returns what to calibrate on and what to measure on, where they are named."""
+        from training.export.samples import divide_inputs, read_calibration, read_inputs
+
+        measured = None if self.measure is None else read_inputs(self.measure, modality)
+        if self.calibrate is None:
+            return None, measured
+        if measured is None:
+            return divide_inputs(self.calibrate, modality)
+        return read_calibration(self.calibrate, modality), measured
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,38 +112,9 @@ class Verify:
 
     def run(self) -> int:
         """Prints the findings; 0 where all is well, 1 otherwise."""
+        from diptych.cli.bundle_text import describe_report
         from models.bundle.verify import verify_bundle
 
         report = verify_bundle(self.bundle, threads=self.threads)
-        print(json.dumps(report.to_json(), indent=2) if self.json else _describe_report(report))
+        print(json.dumps(report.to_json(), indent=2) if self.json else describe_report(report))
         return 0 if report.passed else 1
-
-
-def _describe_bundle(bundle: Path, manifest: Manifest) -> str:
-    (entry,) = manifest.encoders
-    size = sum(file.size_bytes for file in manifest.files.values()) / 1e6
-    limit = f"up to {entry.limits.max_tokens} tokens" if entry.limits.max_tokens else f"{entry.limits.image_size_px} px"
-    lines = [
-        f"{bundle}: {entry.modality} encoder '{manifest.name}', {entry.dimension} dimensions, {entry.metric}, {limit}, "
-        f"{len(manifest.files)} files, {size:.1f} MB",
-        f"  space {entry.space}",
-    ]
-    for precision, graph in entry.graphs.items():
-        lines.append(
-            f"  {precision}: against torch {graph.golden_deviation:.1e}, worst cosine {graph.golden_cosine:.6f}, "
-            f"batched against alone {graph.batch_deviation:.1e}{_own_space(precision, graph.golden_cosine)}"
-        )
-    return "\n".join(lines)
-
-
-def _own_space(precision: str, golden_cosine: float) -> str:
-    from models.bundle.identity import MIN_SHARED_COSINE
-
-    strays = precision != "fp32" and golden_cosine < MIN_SHARED_COSINE
-    return f"; below {MIN_SHARED_COSINE}: a space of its own" if strays else ""
-
-
-def _describe_report(report: VerifyReport) -> str:
-    lines = [f"{'ok  ' if check.passed else 'FAIL'}  {check.name:<16} {check.detail}" for check in report.checks]
-    verdict = "is sound" if report.passed else "is refused"
-    return "\n".join([*lines, f"{report.path} {verdict}"])

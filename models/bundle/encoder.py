@@ -48,7 +48,7 @@ class EncoderInfo:
     image_size_px: int
     """Side of the square it sees; 0 for texts."""
     truncatable_dimensions: tuple[int, ...] = ()
-    """Shorter dimensions that the training allows."""
+    """Shorter dimensions that may be asked for."""
 
     @property
     def reference(self) -> str:

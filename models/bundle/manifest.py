@@ -6,9 +6,11 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Final
 
+from models.bundle.dial import DimensionDial, NeighbourAgreement
 from models.bundle.encoder import Modality
 from models.bundle.errors import BundleError
 from models.bundle.identity import digest
@@ -26,16 +28,32 @@ __all__ = [
     "Manifest",
     "Prompts",
     "Provenance",
+    "Quantisation",
     "read_manifest",
     "write_manifest",
 ]
 
 MANIFEST_FILE: Final = "diptych.json"
 FORMAT_VERSION: Final = 1
-"""Raised by every change that an older reader would misread."""
+"""Raised by every change that an older reader would misread.
+
+A new field does not raise it: it has a default, so that older bundles are read, and an older reader refuses a field it
+does not know.
+"""
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _METRICS: Final = ("cosine", "inner_product", "l2")
+
+
+class Quantisation(StrEnum):
+    """Where an int8 graph takes the scales of its activations from."""
+
+    NONE = "none"
+    """There are none: the graph is fp32, or was made before this was recorded."""
+    DYNAMIC = "dynamic"
+    """From what is computed, so that a vector depends on its neighbours in the batch."""
+    STATIC = "static"
+    """From inputs that were embedded at export."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +114,9 @@ class GraphEntry:
     """Largest difference of a component between an input alone and in a padded batch."""
     batch_tolerance: float
     """What `batch_deviation` may be wherever the graph runs."""
+    quantisation: Quantisation = Quantisation.NONE
+    neighbours: NeighbourAgreement | None = None
+    """Of a quantised graph, on real inputs; None where none were at hand, so that only golden inputs speak for it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +151,9 @@ class EncoderEntry:
     """By precision: `fp32`, and `int8` where it was asked for."""
     golden: GoldenEntry
     truncatable_dimensions: tuple[int, ...] = ()
-    """Shorter dimensions that the training allows."""
+    """Shorter dimensions that may be asked for: those that lose little, or that were named at export."""
+    dial: DimensionDial | None = None
+    """What widths and encodings keep of the neighbours; None where no real inputs were at hand."""
     statistics: ReferenceStatistics | None = None
     """Of vectors and inputs at export, to be compared with those in service; None where no sample was at hand."""
 
@@ -147,6 +170,15 @@ class EncoderEntry:
             raise ValueError("graphs has no 'fp32', which every bundle must have")
         if not 0 < self.golden.tolerance <= 0.01:
             raise ValueError(f"golden.tolerance ({self.golden.tolerance}) must lie in (0, 0.01]")
+        self._check_widths()
+
+    def _check_widths(self) -> None:
+        for width in self.truncatable_dimensions:
+            if not 0 < width < self.dimension:
+                raise ValueError(f"truncatable_dimensions ({width}) must lie in [1, {self.dimension})")
+        for setting in self.dial.settings if self.dial else ():
+            if setting.dimension > self.dimension:
+                raise ValueError(f"dial: dimension ({setting.dimension}) must be at most {self.dimension}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

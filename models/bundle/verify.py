@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from models.bundle.assemble import assemble_encoder, check_identity, identify
+from models.bundle.dial import DimensionDial
 from models.bundle.errors import BundleError
 from models.bundle.golden import Agreement, Golden, find_agreement_fault, measure_agreement, read_golden
 from models.bundle.integrity import find_file_faults
-from models.bundle.manifest import EncoderEntry, Manifest, read_manifest
+from models.bundle.manifest import EncoderEntry, GraphEntry, Manifest, read_manifest
 
 __all__ = ["BATCH_SIZES", "Check", "VerifyReport", "verify_bundle"]
 
@@ -38,6 +40,8 @@ class VerifyReport:
     """The bundle's; empty where the manifest could not be read."""
     version: str
     checks: tuple[Check, ...]
+    dials: Mapping[str, DimensionDial] = field(default_factory=dict)
+    """By modality: what widths and encodings keep of the neighbours, as measured at export."""
 
     @property
     def passed(self) -> bool:
@@ -71,7 +75,13 @@ def verify_bundle(path: Path, *, threads: int = 1) -> VerifyReport:
     if checks[-1].passed:  # a graph that was tampered with is not run
         for entry in manifest.encoders:
             checks += _check_encoder(folder, manifest, entry, threads)
-    return VerifyReport(path=str(folder), name=manifest.name, version=manifest.version, checks=tuple(checks))
+    return VerifyReport(
+        path=str(folder),
+        name=manifest.name,
+        version=manifest.version,
+        checks=tuple(checks),
+        dials={str(entry.modality): entry.dial for entry in manifest.encoders if entry.dial is not None},
+    )
 
 
 def _check_files(folder: Path, manifest: Manifest) -> list[Check]:
@@ -116,4 +126,16 @@ def _describe(manifest: Manifest, entry: EncoderEntry, precision: str, agreement
     return (
         f"golden deviation {agreement.golden_deviation:.1e}, worst cosine {agreement.golden_cosine:.6f}, "
         f"batched against alone {agreement.batch_deviation:.1e}, fingerprint {identity.fingerprint}{space}"
+        f"{_recall_at_export(entry.graphs[precision])}"
+    )
+
+
+def _recall_at_export(graph: GraphEntry) -> str:
+    """Tells what cannot be measured again, since the real inputs stay with whoever exported."""
+    if graph.neighbours is None:
+        return ""
+    found = graph.neighbours
+    return (
+        f", {graph.quantisation}; at export recall@10 {found.recall_at_10:.3f} of fp32's neighbours "
+        f"({found.n_query} queries, {found.source})"
     )

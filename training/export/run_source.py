@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from typing import Final
-
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from models.bundle.encoder import Modality
 from models.bundle.manifest import Limits, Prompts, Provenance
@@ -25,6 +19,7 @@ from training.corpora.image_pack import ImagePack
 from training.corpora.splits import Split
 from training.corpora.text_pack import TextPack
 from training.export.image_files import write_image_files
+from training.export.samples import CALIBRATION_COUNT, sample_images, sample_texts
 from training.export.source import ExportSource, ReferenceSample, library_versions
 from training.export.text_files import write_text_files
 from training.run_folder import LoadedRun, load_run
@@ -35,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 _SAMPLE_TEXTS: Final = 512
 _SAMPLE_IMAGES: Final = 256
-_SAMPLE_SEED: Final = 0
 
 
 def is_run(path: Path) -> bool:
@@ -89,7 +83,8 @@ def _read_text(run: LoadedRun, provenance: Provenance) -> ExportSource:
         prompts=Prompts(),
         provenance=provenance,
         write_files=partial(_write_text, served, config, tokenizer),
-        reference=_sample(run, _sample_texts),
+        reference=_sample(run, Split.VALIDATION, _SAMPLE_TEXTS),
+        calibration=partial(_sample, run, Split.TRAIN, CALIBRATION_COUNT),
     )
 
 
@@ -107,7 +102,8 @@ def _read_image(run: LoadedRun, provenance: Provenance) -> ExportSource:
         prompts=Prompts(),
         provenance=provenance,
         write_files=partial(_write_image, config, preprocessing),
-        reference=_sample(run, _sample_images),
+        reference=_sample(run, Split.VALIDATION, _SAMPLE_IMAGES),
+        calibration=partial(_sample, run, Split.TRAIN, CALIBRATION_COUNT),
     )
 
 
@@ -128,52 +124,19 @@ def _write_image(
     write_image_files(folder, config, preprocessing=preprocessing)
 
 
-def _sample(run: LoadedRun, take: Callable[[LoadedRun], list[str | bytes]]) -> ReferenceSample | None:
-    """Samples the run's validation data; a bundle without reference statistics is better than none."""
+def _sample(run: LoadedRun, split: Split, count: int) -> ReferenceSample | None:
+    """Samples the run's data; a bundle without reference statistics is better than none."""
     try:
-        items = take(run)
+        items = _take(run, split, count)
     except (OSError, ValueError) as error:
         logger.warning("no reference statistics", extra={"pack": str(run.data_path), "detail": str(error)})
         return None
-    source = f"validation split of pack {run.data_fingerprint[:12]}"
+    source = f"{split} split of pack {run.data_fingerprint[:12]}"
     return ReferenceSample(items=items, source=source) if len(items) >= 2 else None
 
 
-def _sample_texts(run: LoadedRun) -> list[str | bytes]:
-    pack = TextPack.open(run.data_path, verify=False)
-    _require_same(run, pack.fingerprint)
-    documents = pack.documents(Split.VALIDATION)
-    chosen = _choose(len(documents), _SAMPLE_TEXTS)
-    sentences = [sentence for index in chosen for sentence in documents[index].sentences]
-    return [sentences[index] for index in _choose(len(sentences), _SAMPLE_TEXTS)]
-
-
-def _sample_images(run: LoadedRun) -> list[str | bytes]:
-    pack = ImagePack.open(run.data_path, verify=False)
-    _require_same(run, pack.fingerprint)
-    indices = pack.indices(Split.VALIDATION)
-    return [_read_image_bytes(pack, int(index)) for index in indices[_choose(len(indices), _SAMPLE_IMAGES)]]
-
-
-def _read_image_bytes(pack: ImagePack, index: int) -> bytes:
-    """Takes the original, as a client would send it; where its source is gone, what the pack keeps of it."""
-    try:
-        return pack.original(index)
-    except (OSError, ValueError):
-        return _to_png(pack.read(np.array([index]))[0])
-
-
-def _require_same(run: LoadedRun, fingerprint: str) -> None:
-    if fingerprint != run.data_fingerprint:
+def _take(run: LoadedRun, split: Split, count: int) -> list[str | bytes]:
+    pack = (TextPack if run.modality is Modality.TEXT else ImagePack).open(run.data_path, verify=False)
+    if pack.fingerprint != run.data_fingerprint:
         raise ValueError(f"'{run.data_path}' now holds another pack than the run was trained on")
-
-
-def _choose(count: int, at_most: int) -> list[int]:
-    chosen = np.random.default_rng(_SAMPLE_SEED).permutation(count)[:at_most]
-    return [int(index) for index in np.sort(chosen)]
-
-
-def _to_png(image: NDArray[np.uint8]) -> bytes:
-    stream = BytesIO()
-    Image.fromarray(image).save(stream, "PNG", compress_level=1)
-    return stream.getvalue()
+    return sample_texts(pack, split, count) if isinstance(pack, TextPack) else sample_images(pack, split, count)

@@ -23,15 +23,17 @@ from models.bundle.manifest import (
     GraphEntry,
     Manifest,
     Prompts,
+    Quantisation,
     write_manifest,
 )
 from models.bundle.tokens import Tokenizer
 from models.bundle.verify import BATCH_SIZES
 from models.image.served import ServedImageEncoder
+from training.export.errors import ExportError
 from training.export.golden import make_golden_images, make_golden_texts
 from training.export.graph import export_image_graph, export_text_graph
-from training.export.quantise import quantise_graph
-from training.export.reference import take_statistics
+from training.export.int8 import find_calibration, write_int8
+from training.export.retrieval import measure_retrieval
 from training.export.source import ExportConfig, ExportSource
 from training.export.torch_vectors import embed_in_torch
 
@@ -39,13 +41,11 @@ __all__ = ["GOLDEN_TOLERANCE", "ExportError", "seal"]
 
 GOLDEN_TOLERANCE: Final = 1e-4
 """What a component may differ from torch's on any machine; 1e-6 is usual, other processors add in another order."""
-_INT8_BATCH_TOLERANCE: Final = 0.02
-"""The least that is allowed of a quantised graph, whose scales depend on the whole batch."""
+_DYNAMIC_BATCH_TOLERANCE: Final = 0.02
+"""The least that is allowed of a dynamic graph, whose scales depend on the whole batch."""
+_STATIC_BATCH_TOLERANCE: Final = 0.005
+"""The least that is allowed of a static graph: a value on the edge of two codes may fall to either side."""
 _GRAPH_FILES: Final = {"fp32": "onnx/model.onnx", "int8": "onnx/model_int8.onnx"}
-
-
-class ExportError(ValueError):
-    """An encoder whose graph does not do what the encoder does; there is no bundle."""
 
 
 def seal(source: ExportSource, folder: Path, *, name: str, config: ExportConfig) -> Manifest:
@@ -61,21 +61,33 @@ def seal(source: ExportSource, folder: Path, *, name: str, config: ExportConfig)
         The manifest, as written.
 
     Raises:
-        ExportError: ONNX Runtime does not reproduce torch on the golden inputs.
+        ExportError: ONNX Runtime does not reproduce torch on the golden inputs, or the int8 graph loses more than the
+            limit on real ones.
     """
     prompts = config.choose_prompts(source.prompts)
+    calibration = find_calibration(source, config)
     source.write_files(folder, prompts)
     golden = _write_golden(source, folder, prompts)
     precisions = [precision for precision in _GRAPH_FILES if precision == "fp32" or precision in config.precisions]
-    _write_graphs(source, folder, precisions)
+    _write_exact(source, folder)
+    if "int8" in precisions:
+        exact, quantised = (folder / _GRAPH_FILES[precision] for precision in ("fp32", "int8"))
+        write_int8(source, exact, quantised, prompts=prompts, calibration=calibration)
     manifest = _draft(source, folder, name=name, config=config, prompts=prompts, precisions=precisions)
     (entry,) = manifest.encoders
-    for precision in precisions:
-        entry = _prove(folder, manifest, entry, precision=precision, golden=golden)
-    reference = config.reference or source.reference
-    if reference is not None:
-        encoder = assemble_encoder(folder, manifest, entry, precision="fp32", threads=_threads())
-        entry = replace(entry, statistics=take_statistics(encoder, reference))
+    encoders = {
+        precision: assemble_encoder(folder, manifest, entry, precision=precision, threads=_threads())
+        for precision in precisions
+    }
+    for precision, encoder in encoders.items():
+        entry = _prove(encoder, manifest, entry, precision=precision, golden=golden)
+    entry = measure_retrieval(
+        encoders,
+        entry,
+        config.reference or source.reference,
+        config,
+        held_apart=() if calibration is None else calibration.items,
+    )
     sealed = replace(manifest, encoders=(entry,))
     write_manifest(sealed, folder)
     return sealed
@@ -101,22 +113,13 @@ def _write_golden(source: ExportSource, folder: Path, prompts: Prompts) -> Golde
     return Golden(items=items, vectors=vectors)
 
 
-def _write_graphs(source: ExportSource, folder: Path, precisions: Sequence[str]) -> None:
+def _write_exact(source: ExportSource, folder: Path) -> None:
     (folder / "onnx").mkdir()
     exact = folder / _GRAPH_FILES["fp32"]
     if isinstance(source.served, ServedImageEncoder):
         export_image_graph(source.served, exact, image_size_px=source.limits.image_size_px)
     else:
         export_text_graph(source.served, exact, max_tokens=source.limits.max_tokens)
-    if "int8" in precisions:
-        try:
-            quantise_graph(exact, folder / _GRAPH_FILES["int8"])
-        except ValueError as error:
-            kind = type(source.served).__name__
-            raise ExportError(
-                f"this encoder has no int8 form ({kind} without constant matrix products, as in a transformer); "
-                "leave out --precision int8"
-            ) from error
 
 
 def _draft(
@@ -151,7 +154,7 @@ def _draft(
         prompts=prompts,
         tensors_sha256=tensors_sha256,
         space=space,
-        graphs={precision: _unmeasured(_GRAPH_FILES[precision]) for precision in precisions},
+        graphs={precision: _unmeasured(precision, config.quantisation) for precision in precisions},
         golden=GoldenEntry(inputs=tuple(inputs), vectors="golden/vectors.npy", tolerance=GOLDEN_TOLERANCE),
     )
     return Manifest(
@@ -165,21 +168,28 @@ def _draft(
     )
 
 
-def _unmeasured(file: str) -> GraphEntry:
+def _unmeasured(precision: str, quantisation: Quantisation) -> GraphEntry:
     return GraphEntry(
-        file=file, fingerprint="", golden_deviation=0.0, golden_cosine=1.0, batch_deviation=0.0, batch_tolerance=0.0
+        file=_GRAPH_FILES[precision],
+        fingerprint="",
+        golden_deviation=0.0,
+        golden_cosine=1.0,
+        batch_deviation=0.0,
+        batch_tolerance=0.0,
+        quantisation=Quantisation.NONE if precision == "fp32" else quantisation,
     )
 
 
-def _prove(folder: Path, manifest: Manifest, entry: EncoderEntry, *, precision: str, golden: Golden) -> EncoderEntry:
-    encoder: Encoder = assemble_encoder(folder, manifest, entry, precision=precision, threads=_threads())
+def _prove(
+    encoder: Encoder, manifest: Manifest, entry: EncoderEntry, *, precision: str, golden: Golden
+) -> EncoderEntry:
     agreement = measure_agreement(encoder, golden, batch_sizes=BATCH_SIZES)
     graph = replace(
         entry.graphs[precision],
         golden_deviation=agreement.golden_deviation,
         golden_cosine=agreement.golden_cosine,
         batch_deviation=agreement.batch_deviation,
-        batch_tolerance=_batch_tolerance(precision, agreement),
+        batch_tolerance=_batch_tolerance(entry.graphs[precision].quantisation, agreement),
     )
     proved = replace(entry, graphs={**entry.graphs, precision: graph})
     fault = find_agreement_fault(proved, precision, agreement)
@@ -190,10 +200,11 @@ def _prove(folder: Path, manifest: Manifest, entry: EncoderEntry, *, precision: 
     return replace(proved, graphs={**proved.graphs, precision: named})
 
 
-def _batch_tolerance(precision: str, agreement: Agreement) -> float:
-    if precision == "fp32":
+def _batch_tolerance(quantisation: Quantisation, agreement: Agreement) -> float:
+    if quantisation is Quantisation.NONE:
         return GOLDEN_TOLERANCE
-    return max(_INT8_BATCH_TOLERANCE, 2 * agreement.batch_deviation)
+    least = _STATIC_BATCH_TOLERANCE if quantisation is Quantisation.STATIC else _DYNAMIC_BATCH_TOLERANCE
+    return max(least, 2 * agreement.batch_deviation)
 
 
 def _threads() -> int:

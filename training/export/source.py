@@ -6,16 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from models.bundle.encoder import Modality
-from models.bundle.manifest import Limits, Prompts, Provenance
+from models.bundle.manifest import Limits, Prompts, Provenance, Quantisation
 from models.bundle.preprocessing import ImagePreprocessing
 from models.bundle.tokens import Tokenizer
 from models.image.served import ServedImageEncoder
 from models.text.served import ServedTextEncoder
 
-__all__ = ["ExportConfig", "ExportSource", "ReferenceSample", "library_versions"]
+__all__ = ["LEAST_MEASURED", "ExportConfig", "ExportSource", "ReferenceSample", "library_versions"]
+
+LEAST_MEASURED: Final = 100
+"""Different inputs below which retrieval is not measured: among fewer, ten neighbours say little."""
 
 _LIBRARIES = ("diptych", "numpy", "onnx", "onnxruntime", "pillow", "tokenizers", "torch", "transformers")
 
@@ -46,6 +49,9 @@ class ExportSource:
     write_files: Callable[[Path, Prompts], None]
     """Writes the convention's files (configuration, tokenizer, weights) into a folder."""
     reference: ReferenceSample | None = None
+    """Held out from the training; vectors and retrieval are measured on it."""
+    calibration: Callable[[], ReferenceSample | None] | None = None
+    """Samples what it was trained on, where that is at hand."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,15 +71,30 @@ class ExportConfig:
     results: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
     """Rows of evaluation results to carry along."""
     reference: ReferenceSample | None = None
-    """None: what the source has at hand."""
+    """What vectors and retrieval are measured on; None: what the source has at hand."""
+    quantisation: Quantisation = Quantisation.DYNAMIC
+    """How the int8 graph is made, where one is asked for: `dynamic` or `static`."""
+    calibration: ReferenceSample | None = None
+    """What static int8 takes its scales from; None: what the source has at hand."""
+    max_int8_loss: float = 0.1
+    """The most of the fp32 graph's 10 nearest neighbours that the int8 graph may miss, in [0, 1]."""
+    truncate_to: tuple[int, ...] = ()
+    """Widths that vectors may be cut to; none given: those of the dial within `max_dimension_loss`."""
+    max_dimension_loss: float = 0.1
+    """The most of the 10 nearest neighbours that a width may miss to be offered unasked, in [0, 1]."""
     overwrite: bool = False
     """Whether a bundle that is there may be replaced."""
 
     def __post_init__(self) -> None:
-        """Checks the precisions."""
+        """Checks precisions and limits."""
         unknown = [precision for precision in self.precisions if precision not in {"fp32", "int8"}]
         if unknown:
             raise ValueError(f"precision '{unknown[0]}' is unknown; it must be fp32 or int8")
+        if self.quantisation is Quantisation.NONE:
+            raise ValueError("quantisation 'none' makes no int8 graph; it must be dynamic or static")
+        for name, value in (("max_int8_loss", self.max_int8_loss), ("max_dimension_loss", self.max_dimension_loss)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} ({value}) must lie in [0, 1]: a share of the 10 nearest neighbours")
 
     def choose_prompts(self, stated: Prompts) -> Prompts:
         """Returns the prompts of the bundle: those given here, else those the source states.

@@ -9,8 +9,8 @@ import pytest
 
 from diptych.cli.main import main
 from models.bundle.manifest import read_manifest
-from tests.models.bundle.tiny_bundle import make_image_bundle, make_text_bundle
-from tests.training.export.tiny_sources import TRANSFORMER, text_source
+from tests.models.bundle.tiny_bundle import make_image_bundle, make_text_bundle, words
+from tests.training.export.tiny_sources import TRANSFORMER, reuse_graph, text_source
 from training.evaluation.results import Result, write_results
 
 
@@ -20,6 +20,16 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("directory")
     source.write_files(folder, source.prompts)
     return folder
+
+
+@pytest.fixture
+def quick(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory, its graph exported once."""
+    exported = directory.parent / "exported"
+    if not exported.exists():
+        assert main(["export", str(directory), str(exported)]) == 0
+    reuse_graph(monkeypatch, exported)
+    return directory
 
 
 def write_one_result(path: Path) -> None:
@@ -61,6 +71,50 @@ def test_export_prints_what_it_made_and_verify_agrees(
     assert f"{bundle} is sound" in capsys.readouterr().out
     assert main(["export", str(directory), str(bundle)]) == 1
     assert "exists; choose another place or give --overwrite" in capsys.readouterr().err
+
+
+def test_static_int8_tells_what_it_loses_and_verify_tells_it_again(
+    quick: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = tmp_path / "lines.txt"
+    lines.write_text("".join(f"{a} {b} {c}\n" for a in words() for b in words()[:4] for c in words()[:2]))
+    bundle = tmp_path / "bundle"
+    flags = ["--int8", "static", "--calibrate", str(lines), "--truncate-to", "16"]
+
+    assert main(["export", str(quick), str(bundle), *flags, "--max-int8-loss", "0"]) == 1
+    assert "the limit is 0.0" in capsys.readouterr().err
+    assert not bundle.exists()
+    assert main(["export", str(quick), str(bundle), *flags, "--max-int8-loss", "0.9"]) == 0
+
+    out = capsys.readouterr().out
+    (entry,) = read_manifest(bundle).encoders
+    int8 = entry.graphs["int8"].neighbours
+    assert int8 is not None
+    assert int8.n_query == len(lines.read_text().splitlines()) - len(words()) * 2  # a quarter was calibrated on
+    where = f"{int8.n_query} queries among {int8.n_gallery}, lines.txt"
+    assert (
+        f"static, of fp32's neighbours recall@10 {int8.recall_at_10:.3f}, R@1 {int8.same_nearest:.3f} ({where})" in out
+    )
+    assert f"dial: recall@10 against whole float32 vectors, and bytes a vector ({where})" in out
+    assert "       32    1.000 (  128)" in out
+    assert "shorter dimensions offered: 16" in out
+
+    assert main(["verify", str(bundle)]) == 0
+    out = capsys.readouterr().out
+    assert f"static; at export recall@10 {int8.recall_at_10:.3f} of fp32's neighbours" in out
+    assert f"text dial: recall@10 against whole float32 vectors, and bytes a vector ({where})" in out
+    assert "       32    1.000 (  128)" in out
+
+
+def test_dynamic_int8_without_real_inputs_says_so(
+    quick: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(quick), str(tmp_path / "b"), "--int8", "dynamic"]) == 0
+    out = capsys.readouterr().out
+    assert "dynamic, on golden inputs only: what retrieval loses is not known; give real inputs with --measure" in out
+    assert "dial" not in out
+    assert main(["export", str(quick), str(tmp_path / "c"), "--int8", "static"]) == 1
+    assert "give --calibrate FILE_OR_PACK, or choose --int8 dynamic" in capsys.readouterr().err
 
 
 def test_verify_says_what_is_wrong_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

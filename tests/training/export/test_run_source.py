@@ -14,9 +14,9 @@ from tests.models.bundle.tiny_bundle import words
 from training.config import DeviceConfig, FitConfig, LoopConfig
 from training.corpora.document import Document
 from training.corpora.image_items import ImageItem
-from training.corpora.image_pack import write_image_pack
-from training.corpora.splits import SplitFractions
-from training.corpora.text_pack import write_text_pack
+from training.corpora.image_pack import ImagePack, write_image_pack
+from training.corpora.splits import Split, SplitFractions
+from training.corpora.text_pack import TextPack, write_text_pack
 from training.export.export import export_run, export_source, read_source
 from training.export.run_source import is_run, read_run
 from training.export.source import ExportConfig
@@ -97,6 +97,24 @@ def test_an_image_run_becomes_a_bundle_with_the_originals_summarised(image_run: 
     assert entry.statistics.input_size == (600.0,) * 7
     assert entry.statistics.brightness[3] == pytest.approx(0.5, abs=0.02)
     assert load_bundle(tmp_path / "noise").encoders["image"].info.dimension == entry.dimension
+
+
+def test_static_int8_of_a_run_is_calibrated_on_its_training_part(text_run: Path, image_run: Path) -> None:
+    pack = TextPack.open(text_run.parent / "pack")
+    parts = {
+        split: {sentence for document in pack.documents(split) for sentence in document.sentences} for split in Split
+    }
+    text, image = read_run(text_run), read_run(image_run)
+    assert text.calibration is not None
+    assert image.calibration is not None
+    texts, images = text.calibration(), image.calibration()
+    assert texts is not None
+    assert images is not None
+    assert len(texts.items) > 50
+    assert set(texts.items) <= parts[Split.TRAIN]
+    assert texts.source.startswith("train split of pack ")
+    pictures = ImagePack.open(image_run.parent / "pack")
+    assert list(images.items) == [pictures.original(int(index)) for index in pictures.indices(Split.TRAIN)]
 
 
 def test_a_run_whose_pack_is_gone_has_no_reference_sample(text_run: Path, tmp_path: Path) -> None:
