@@ -7,10 +7,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.bundle.encoder import EncoderInfo, Modality, Purpose
+from models.bundle.encodings import shorten
 from serving.encoders.pool import EncoderPool
 from serving.encoders.request import EmbedOutcome
 from serving.errors import DeadlineExceeded, InvalidInput, Overloaded
@@ -121,21 +119,3 @@ def check_output_dimension(info: EncoderInfo, output_dimension: int) -> None:
         encoder=info.name,
         allowed=allowed,
     )
-
-
-def shorten(vectors: NDArray[np.float32], output_dimension: int) -> NDArray[np.float32]:
-    """Keeps the first components of each vector and scales it back to unit length.
-
-    Args:
-        vectors: `[n, d]`; rows may be zero.
-        output_dimension: Components to keep, in [1, d]; 0 keeps all and changes nothing.
-
-    Returns:
-        `[n, output_dimension]`, unit rows; zero rows stay zero.
-    """
-    if output_dimension in (0, vectors.shape[1]):
-        return vectors
-    kept = vectors[:, :output_dimension]
-    norms = np.linalg.norm(kept, axis=1, keepdims=True)  # [n, 1]
-    shortened: NDArray[np.float32] = np.divide(kept, norms, out=np.zeros_like(kept), where=norms > 0)
-    return shortened
