@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -39,10 +39,14 @@ class EncoderLifecycle:
     Args:
         pool: Where encoders serve.
         folder: Where their bundles lie.
+        after_change: Called after each load and unload, whether it succeeded or not, before its caller hears of it.
     """
 
-    def __init__(self, pool: EncoderPool, folder: BundleFolder) -> None:
+    def __init__(
+        self, pool: EncoderPool, folder: BundleFolder, *, after_change: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         self._pool = pool
+        self._after_change = after_change
         self._folder = folder
         self._roster = pool.roster
         self._roster.is_loading = folder.path is not None
@@ -141,10 +145,17 @@ class EncoderLifecycle:
 
     async def _to_the_end(self, change: Coroutine[Any, Any, Result]) -> Result:
         """Makes a change even where its caller leaves meanwhile: half a change is no state to be in."""
-        task = asyncio.create_task(change)
+        task = asyncio.create_task(self._told(change))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await asyncio.shield(task)
+
+    async def _told(self, change: Coroutine[Any, Any, Result]) -> Result:
+        try:
+            return await change
+        finally:
+            if self._after_change is not None:
+                await self._after_change()
 
     async def _load_named(self, name: str) -> EncoderInfo:
         async with self._changing:

@@ -62,6 +62,7 @@ class BundleFolder:
     Args:
         path: The folder; None has none.
         config: Precision and threads.
+        processes: How many load each bundle; there must be room for it in all of them.
         load: Turns a bundle's folder into encoders; tests give another.
         available: Tells the memory that is left; None where unknown.
     """
@@ -71,12 +72,14 @@ class BundleFolder:
         path: Path | None,
         config: RuntimeConfig,
         *,
+        processes: int = 1,
         load: Callable[[Path, RuntimeConfig], Sequence[Encoder]] = load_encoders,
         available: Callable[[], int | None] = available_memory_bytes,
     ) -> None:
         self.path = path
         """The folder."""
         self._config = config
+        self._processes = processes
         self._load = load
         self._available = available
 
@@ -180,15 +183,19 @@ class BundleFolder:
     def _check_memory(self, folder: Path) -> None:
         graphs = [path.stat().st_size for path in folder.rglob("*.onnx*") if path.is_file()]
         # Of several precisions one is loaded; the largest is fp32's.
-        needed = round(MEMORY_FACTOR * max(graphs, default=0))
+        needed = round(MEMORY_FACTOR * max(graphs, default=0)) * self._processes
         available = self._available()
         if available is not None and needed > available:
             raise BundleTooLarge(
-                f"bundle '{folder.name}' takes about {needed / 1e6:.0f} MB and {available / 1e6:.0f} MB are free; "
+                f"bundle '{folder.name}' takes about {needed / 1e6:.0f} MB{self._where()} and "
+                f"{available / 1e6:.0f} MB are free; "
                 "unload another encoder first, or use a machine with more memory",
                 needed_bytes=needed,
                 available_bytes=available,
             )
+
+    def _where(self) -> str:
+        return f" in {self._processes} processes" if self._processes > 1 else ""
 
 
 def _stamp(folder: Path) -> Stamp:

@@ -335,6 +335,39 @@ async def test_a_bundle_that_does_not_fit_the_memory_is_not_read(shelf: Shelf) -
         assert await ask(pool, "large") == 2
 
 
+def test_there_must_be_room_in_every_process(shelf: Shelf) -> None:
+    shelf.write("large", 2)
+    (shelf.path / "large" / "model.onnx").write_bytes(bytes(3_000_000))
+    shelf.free_bytes = 17_000_000
+    folder = BundleFolder(shelf.path, RuntimeConfig(), processes=3, load=shelf.load, available=lambda: shelf.free_bytes)
+    with pytest.raises(BundleTooLarge, match="takes about 18 MB in 3 processes and 17 MB are free"):
+        folder.load(shelf.path / "large")
+    shelf.free_bytes = 18_000_000
+    assert len(folder.load(shelf.path / "large")) == 1
+
+
+async def test_others_follow_a_change_before_its_caller_hears_of_it(shelf: Shelf) -> None:
+    shelf.write("one", 1)
+    shelf.write("bad", "no number")
+    pool, seen = EncoderPool(RuntimeConfig()), list[dict[str, str]]()
+
+    async def follow() -> None:
+        await asyncio.sleep(LOOK_S)
+        seen.append(phases(pool))
+
+    folder = BundleFolder(shelf.path, RuntimeConfig(), load=shelf.load)
+    lifecycle = EncoderLifecycle(pool, folder, after_change=follow)
+    await lifecycle.load("one")
+    assert seen == [{"one": "serving"}]
+    with pytest.raises(EncoderRefused):
+        await lifecycle.load("bad")
+    assert seen[1:] == [{"one": "serving", "bad": "refused"}]
+    await lifecycle.unload("one")
+    assert seen[2:] == [{"bad": "refused"}]
+    await pool.close(drain_s=5)
+    await lifecycle.close()
+
+
 async def test_a_watched_folder_is_followed(shelf: Shelf, tmp_path: Path) -> None:
     shelf.write("one", 1)
     async with started(shelf) as (pool, lifecycle):
