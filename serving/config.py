@@ -30,6 +30,9 @@ class ServerConfig:
     """Address to listen on; 0.0.0.0 for every interface."""
     port: int = 50051
     """Port to listen on; 0 takes a free one, printed at start."""
+    workers: int = 1
+    """Processes that embed, on one port; the first keeps the collections. Several are for machines with many cores:
+    each loads the encoders for itself."""
     metrics_port: int | None = None
     """Port of the Prometheus metrics over HTTP, on the same address; 0 takes a free one; none where unset."""
     tei_encoder: str | None = None
@@ -58,6 +61,6 @@ class ServerConfig:
         for name in ("drain_timeout_s", "watch_s"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be 0 or more")
-        for name in ("read_threads", "write_threads"):
+        for name in ("read_threads", "write_threads", "workers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1")

@@ -20,6 +20,9 @@ from serving.readiness import Readiness
 from serving.rpc.assembly import build_wire
 from serving.rpc.metrics import MetricsEndpoint
 from serving.rpc.tracing import Tracing
+from serving.workers.fleet import Fleet
+from serving.workers.settings import share_of_cores
+from serving.workers.sockets import check_port_is_free
 
 __all__ = ["Server", "serve"]
 
@@ -30,7 +33,7 @@ HANG_UP_S = 1.0
 
 
 class Server:
-    """A server in this process, on the running event loop.
+    """A server in this process, on the running event loop; where there are to be workers, it is their owner.
 
     Args:
         config: How it is set up.
@@ -38,10 +41,16 @@ class Server:
     """
 
     def __init__(self, config: ServerConfig, *, bundles: BundleFolder | None = None) -> None:
+        config = share_of_cores(config)
         self._config = config
         self._tracing = Tracing(config.tracing) if config.tracing.traces_endpoint else None
         self._pool = EncoderPool(config.runtime)
-        self._lifecycle = EncoderLifecycle(self._pool, bundles or BundleFolder(config.bundles, config.runtime))
+        self._fleet = Fleet(config, self._pool) if config.workers > 1 else None
+        self._lifecycle = EncoderLifecycle(
+            self._pool,
+            bundles or BundleFolder(config.bundles, config.runtime, processes=config.workers),
+            after_change=self._fleet.keep_step if self._fleet else None,
+        )
         self._watching: asyncio.Task[None] | None = None
         self._backend = Backend(
             self._pool,
@@ -51,7 +60,8 @@ class Server:
             read_threads=config.read_threads,
             write_threads=config.write_threads,
         )
-        self._wire = build_wire(self._backend, config, self._tracing)
+        merge = {"merge": self._fleet.merge} if self._fleet else {}
+        self._wire = build_wire(self._backend, config, self._tracing, **merge)
         self._readiness = Readiness(self._wire, self._backend)
         self._metrics_endpoint: MetricsEndpoint | None = None
         self.port = 0
@@ -76,17 +86,24 @@ class Server:
         """
         wanted = f"{self._config.host}:{self._config.port}"
         try:
+            if self._fleet is not None:
+                # A port that may be shared would be taken even where another server listens.
+                check_port_is_free(self._config.host, self._config.port)
             self.port = self._wire.server.add_insecure_port(wanted)
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             raise OSError(
                 f"cannot listen on {wanted}: the port is taken, or the address is not this machine's"
             ) from error
+        if self._fleet is not None:
+            self._wire.server.add_insecure_port(self._fleet.prepare())
         if self._config.metrics_port is not None:
             self._metrics_endpoint = MetricsEndpoint(
-                self._wire.metrics.registry, host=self._config.host, port=self._config.metrics_port
+                self._wire.shown, host=self._config.host, port=self._config.metrics_port
             )
         await self._wire.server.start()
         logger.info("server listening", extra={"address": self.address})
+        if self._fleet is not None:
+            self._fleet.start(self.port)
 
     async def load(self) -> None:
         """Opens the collections and loads the encoders, side by side; then health says SERVING.
@@ -100,6 +117,8 @@ class Server:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
+        if self._fleet is not None:
+            await self._fleet.owner_is_loaded()
         serving = {"encoders": len(self._pool.roster.infos()), "collections": len(self._backend.catalogue.list())}
         logger.info("server ready", extra=serving)
 
@@ -113,8 +132,13 @@ class Server:
         logger.info("server draining", extra={"timeout_s": self._config.drain_timeout_s})
         if self._watching is not None:
             self._watching.cancel()
+        if self._fleet is not None:
+            self._fleet.stop()
         self._wire.drain.begin()
         answered = await self._wire.drain.wait_idle(self._config.drain_timeout_s)
+        if self._fleet is not None:
+            # Before this process stops: the workers' callers may still be told of its drain.
+            answered = await self._fleet.finish(max(deadline_s - time.monotonic(), 0.0)) and answered
         # Callers have been refused with UNAVAILABLE until here; from here on gRPC itself would say CANCELLED.
         await self._wire.server.stop(HANG_UP_S if answered else None)
         finished = await self._backend.close(drain_s=max(deadline_s - time.monotonic(), 0.0))
@@ -140,6 +164,7 @@ class Server:
             f"  collection {collection.spec.name}: {collection.record_count} records"
             for collection in self._backend.catalogue.list()
         )
+        lines.extend(self._fleet.summary() if self._fleet else ())
         if self.metrics_port is not None:
             lines.append(f"  metrics on http://{self._config.host}:{self.metrics_port}/metrics")
         return lines

@@ -5,34 +5,55 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
+from models.bundle.encoder import EncoderInfo
 from models.bundle.strict_json import parse_json
-from serving.errors import FailedPrecondition, InvalidInput
+from serving.errors import EncoderNotFound, FailedPrecondition, InvalidInput
 
-__all__ = ["ALIASES_FILE", "check_alias", "read_aliases", "write_aliases"]
+__all__ = ["ALIASES_FILE", "point_alias", "read_aliases", "write_aliases"]
 
 ALIASES_FILE: Final = "aliases.json"
 """`{"ALIAS": "NAME" or "NAME@VERSION", ...}`."""
 _ALIAS: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
-def check_alias(alias: str) -> None:
-    """Refuses what cannot be an alias.
+def point_alias(
+    aliases: Mapping[str, str], alias: str, target: str | None, *, serving: Iterable[EncoderInfo]
+) -> Mapping[str, str]:
+    """Lets an alias mean an encoder.
 
     Args:
-        alias: The name.
+        aliases: What each means so far.
+        alias: The one to point.
+        target: A reference or a name; None: the alias is no more.
+        serving: The encoders that serve.
+
+    Returns:
+        What each means then.
 
     Raises:
-        InvalidInput: It is none.
+        EncoderNotFound: The target does not serve, or there is no such alias to remove.
+        InvalidInput: The alias is no good name, or the target is an alias.
     """
     if not _ALIAS.fullmatch(alias):
         raise InvalidInput(
             f"the alias '{alias}' must be 1 to 63 of a-z, 0-9, '.', '_' and '-', and begin with a letter or a digit",
             alias=alias,
         )
+    if target is None:
+        if alias not in aliases:
+            raise EncoderNotFound(f"there is no alias '{alias}'", alias=alias)
+        return {name: meant for name, meant in aliases.items() if name != alias}
+    if target in aliases and target != alias:
+        raise InvalidInput(
+            f"'{target}' is an alias itself; point '{alias}' at '{aliases[target]}'", alias=alias, target=target
+        )
+    if not any(target in (info.name, info.reference) for info in serving):
+        raise EncoderNotFound(f"no encoder '{target}' serves; load it first", encoder=target)
+    return {**aliases, alias: target}
 
 
 def read_aliases(folder: Path) -> Mapping[str, str]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from models.bundle.encoder import EncoderInfo
 from models.bundle.errors import BundleError
-from serving.encoders.aliases import check_alias
+from serving.encoders.aliases import point_alias
 from serving.encoders.batcher import Batcher
 from serving.encoders.loading import BundleFolder, Stamp
 from serving.encoders.pool import EncoderPool
@@ -177,19 +177,7 @@ class EncoderLifecycle:
 
     async def _set_alias(self, alias: str, target: str | None) -> None:
         async with self._changing:
-            check_alias(alias)
-            aliases = dict(self._roster.aliases)
-            if target is None:
-                if aliases.pop(alias, None) is None:
-                    raise EncoderNotFound(f"there is no alias '{alias}'", alias=alias)
-            elif target in aliases and target != alias:
-                raise InvalidInput(
-                    f"'{target}' is an alias itself; point '{alias}' at '{aliases[target]}'", alias=alias, target=target
-                )
-            else:
-                if not any(target in (one.name, one.reference) for one in self._roster.infos()):
-                    raise EncoderNotFound(f"no encoder '{target}' serves; load it first", encoder=target)
-                aliases[alias] = target
+            aliases = point_alias(self._roster.aliases, alias, target, serving=self._roster.infos())
             await self._in_thread(self._folder.write_aliases, aliases)
             self._take_up(aliases)
 
@@ -255,8 +243,11 @@ class EncoderLifecycle:
             except (OSError, ValueError) as error:
                 logger.warning("the aliases cannot be read", extra={"detail": str(error)})
                 return
-            if found != self._roster.aliases:
-                self._take_up(found)
+            if found == self._roster.aliases:
+                return
+            self._take_up(found)
+        if self._after_change is not None:
+            await self._after_change()
 
     def _take_up(self, aliases: Mapping[str, str]) -> None:
         before, self._roster.aliases = self._roster.aliases, aliases

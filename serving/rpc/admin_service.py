@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -52,7 +53,9 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
         self, request: pb.GetServerMetricsRequest, context: Context
     ) -> pb.GetServerMetricsResponse:
         """Writes out what was counted and timed."""
-        return pb.GetServerMetricsResponse(exposition=generate_latest(self._registry).decode())
+        # In a thread: where there are workers, they are asked meanwhile.
+        exposition = await asyncio.to_thread(generate_latest, self._registry)
+        return pb.GetServerMetricsResponse(exposition=exposition.decode())
 
     async def LoadEncoder(self, request: pb.LoadEncoderRequest, context: Context) -> pb.LoadEncoderResponse:
         """Loads an encoder, or swaps it for what its bundle holds now."""

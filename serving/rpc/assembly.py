@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -9,6 +10,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
+from prometheus_client import CollectorRegistry
 
 from diptych.v1 import (
     admin_service_pb2,
@@ -38,8 +40,18 @@ from serving.rpc.protocols.tei import TeiServicer
 from serving.rpc.search_service import SearchServicer
 from serving.rpc.tracing import Tracing
 from serving.rpc.unimplemented import ABSENT_SERVICES, absent_service
+from serving.telemetry.config import LogConfig
 
-__all__ = ["Wire", "build_wire", "service_names"]
+__all__ = [
+    "HEALTH",
+    "Wire",
+    "add_encoding",
+    "add_reflection",
+    "build_wire",
+    "every_service",
+    "server_options",
+    "service_names",
+]
 
 ADMIN = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"]
 COLLECTIONS = collection_service_pb2.DESCRIPTOR.services_by_name["CollectionService"]
@@ -50,12 +62,9 @@ HEALTH = cast(ServiceDescriptor, health_pb2.DESCRIPTOR.services_by_name["Health"
 REFLECTION = cast(ServiceDescriptor, reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"])
 OWN_SERVICES: tuple[ServiceDescriptor, ...] = (ADMIN, COLLECTIONS, ENCODERS, SEARCH)
 
-OPTIONS = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    # A second server on the same port shall fail, not take half of the first one's calls.
-    ("grpc.so_reuseport", 0),
-)
+SPOKEN = (INFERENCE, TEI_INFO, TEI_EMBED)
+
+Options = tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +75,30 @@ class Wire:
     health: HealthServicer
     drain: Drain
     metrics: CallMetrics
+    shown: CollectorRegistry
+    """The metrics as callers see them."""
+
+
+def server_options(*, share_port: bool) -> Options:
+    """Returns the options of a server.
+
+    Args:
+        share_port: Whether several processes listen on its port.
+
+    Returns:
+        gRPC's names and values.
+    """
+    return (
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        # Where it is not shared, a second server shall fail, not take half of the first one's calls.
+        ("grpc.so_reuseport", int(share_port)),
+    )
+
+
+def every_service() -> tuple[ServiceDescriptor, ...]:
+    """Returns all that a server offers or refuses in so many words, but for health and reflection."""
+    return (*OWN_SERVICES, *ABSENT_SERVICES, *(protocol_service(name) for name in SPOKEN))
 
 
 def service_names() -> dict[str, tuple[str, ...]]:
@@ -77,32 +110,15 @@ def service_names() -> dict[str, tuple[str, ...]]:
     }
 
 
-def build_wire(backend: Backend, config: ServerConfig, tracing: Tracing | None = None) -> Wire:
-    """Builds the server over a backend; it listens nowhere yet.
+def add_encoding(server: aio.Server, backend: Backend, config: ServerConfig) -> None:
+    """Adds the services that stand on encoders alone: our own and those of other protocols.
 
     Args:
-        backend: Encoders and collections.
-        config: Whose encoder one-model protocols mean, and what they tell of the runtime; whether calls are logged.
-        tracing: Makes spans of calls; None makes none.
-
-    Returns:
-        The server; every known health name is NOT_SERVING.
+        server: The server; it has not started yet.
+        backend: Whose encoders answer.
+        config: Whose encoder one-model protocols mean, and what they tell of the runtime.
     """
-    drain = Drain()
-    health = HealthServicer(drain)
-    metrics = CallMetrics()
-    metrics.registry.register(EncoderMetrics(backend.pool))
-    # Outermost first: metrics see the status that the boundary gave.
-    interceptors = [metrics, ErrorBoundary(), DrainAdmission(drain), DrainStreams(drain)]
-    if config.logs.access_log or tracing is not None:
-        interceptors.insert(0, Observation(access_log=config.logs.access_log, tracing=tracing))
-    server = aio.server(interceptors=interceptors, options=OPTIONS)
     encoder_service_pb2_grpc.add_EncoderServiceServicer_to_server(EncoderServicer(backend), server)
-    collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(CollectionServicer(backend, health), server)
-    search_service_pb2_grpc.add_SearchServiceServicer_to_server(SearchServicer(backend), server)
-    admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(backend, metrics.registry), server)
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    server.add_generic_rpc_handlers(tuple(absent_service(service) for service in ABSENT_SERVICES))
     tei = TeiServicer(backend, config.tei_encoder or "", config.runtime)
     spoken = {
         INFERENCE: OpenInferenceServicer(backend).behaviours(),
@@ -112,10 +128,78 @@ def build_wire(backend: Backend, config: ServerConfig, tracing: Tracing | None =
     server.add_generic_rpc_handlers(
         tuple(generic_service(protocol_service(name), behaviours) for name, behaviours in spoken.items())
     )
-    services = [*OWN_SERVICES, *ABSENT_SERVICES, *(protocol_service(name) for name in spoken)]
-    reflected: list[ServiceDescriptor] = [*services, HEALTH, REFLECTION]
+
+
+def add_reflection(server: aio.Server) -> None:
+    """Adds reflection of every service.
+
+    Args:
+        server: The server; it has not started yet.
+    """
+    reflected: list[ServiceDescriptor] = [*every_service(), HEALTH, REFLECTION]
     names = [service.full_name for service in reflected]
     reflection.enable_server_reflection(names, server, reflected_pool(reflected))
-    for name in ("", *(service.full_name for service in services)):
+
+
+def watching(metrics: CallMetrics, logs: LogConfig, tracing: Tracing | None) -> list[aio.ServerInterceptor]:
+    """Returns what watches calls, outermost first; it stands around what guards them, and sees the status they end with.
+
+    Args:
+        metrics: Counts and times them.
+        logs: Whether each writes a line.
+        tracing: Makes spans of them; None makes none.
+
+    Returns:
+        Interceptors.
+    """
+    is_observed = logs.access_log or tracing is not None
+    return [*([Observation(access_log=logs.access_log, tracing=tracing)] if is_observed else []), metrics]
+
+
+def guarding(drain: Drain) -> list[aio.ServerInterceptor]:
+    """Returns what gives calls their status, outermost first.
+
+    Args:
+        drain: Refuses them once it has begun.
+
+    Returns:
+        Interceptors.
+    """
+    return [ErrorBoundary(), DrainAdmission(drain), DrainStreams(drain)]
+
+
+def build_wire(
+    backend: Backend,
+    config: ServerConfig,
+    tracing: Tracing | None = None,
+    *,
+    merge: Callable[[CollectorRegistry], CollectorRegistry] = lambda own: own,
+) -> Wire:
+    """Builds the server over a backend; it listens nowhere yet.
+
+    Args:
+        backend: Encoders and collections.
+        config: Whose encoder one-model protocols mean, and what they tell of the runtime; whether calls are logged.
+        tracing: Makes spans of calls; None makes none.
+        merge: Turns this process's metrics into those that are shown.
+
+    Returns:
+        The server; every known health name is NOT_SERVING.
+    """
+    drain = Drain()
+    health = HealthServicer(drain)
+    metrics = CallMetrics()
+    metrics.registry.register(EncoderMetrics(backend.pool))
+    shown = merge(metrics.registry)
+    interceptors = [*watching(metrics, config.logs, tracing), *guarding(drain)]
+    server = aio.server(interceptors=interceptors, options=server_options(share_port=config.workers > 1))
+    add_encoding(server, backend, config)
+    collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(CollectionServicer(backend, health), server)
+    search_service_pb2_grpc.add_SearchServiceServicer_to_server(SearchServicer(backend), server)
+    admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(backend, shown), server)
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    server.add_generic_rpc_handlers(tuple(absent_service(service) for service in ABSENT_SERVICES))
+    add_reflection(server)
+    for name in ("", *(service.full_name for service in every_service())):
         health.set(name, serving=False)
-    return Wire(server=server, health=health, drain=drain, metrics=metrics)
+    return Wire(server=server, health=health, drain=drain, metrics=metrics, shown=shown)

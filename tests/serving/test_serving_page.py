@@ -19,6 +19,7 @@ from serving.rpc.limits import published_limits
 from serving.rpc.metrics import CallMetrics
 from serving.rpc.status import status_code
 from serving.rpc.unimplemented import UNIMPLEMENTED_METHODS
+from serving.workers.fleet import Fleet
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "serving.md").read_text()
@@ -88,8 +89,10 @@ def test_the_flags_have_the_defaults_that_are_shown() -> None:
 
 def test_the_metrics_have_the_names_that_are_shown() -> None:
     registry: CollectorRegistry = CallMetrics().registry
-    registry.register(EncoderMetrics(EncoderPool(RuntimeConfig())))
-    ours = {metric.name for metric in registry.collect() if metric.name.startswith("diptych_")}
+    pool = EncoderPool(RuntimeConfig())
+    registry.register(EncoderMetrics(pool))
+    merged = Fleet(ServerConfig(workers=2), pool).merge(registry)
+    ours = {metric.name for metric in merged.collect() if metric.name.startswith("diptych_")}
     assert ours == {row[0].strip("`") for row in rows_of("Metrics") if "process" not in row[0]}
 
 
