@@ -15,10 +15,18 @@ class Sample:
     """One look: every value by its name and labels."""
 
     values: Mapping[tuple[str, Labels], float]
+    workers: frozenset[str] = frozenset()
+    """The processes that tell their values apart; none where there is only one."""
 
     def get(self, name: str, **labels: str) -> float:
-        """Returns a value, 0 where there is none."""
-        return self.values.get((name, frozenset(labels.items())), 0.0)
+        """Returns a value, of all processes together; 0 where there is none."""
+        return sum(self.by_process(name, **labels).values())
+
+    def by_process(self, name: str, **labels: str) -> Mapping[str, float]:
+        """Returns the value of each process that has it; that of an only process under an empty name."""
+        wanted = frozenset(labels.items())
+        series = {"": (name, wanted)} | {one: (name, wanted | {("worker", one)}) for one in self.workers}
+        return {one: self.values[key] for one, key in series.items() if key in self.values}
 
     def labelled(self, name: str, label: str) -> list[str]:
         """Returns the values that a label has in a family, sorted."""
@@ -83,12 +91,10 @@ def read_sample(exposition: str) -> Sample:
     """
     from prometheus_client.parser import text_string_to_metric_families
 
+    samples = [sample for family in text_string_to_metric_families(exposition) for sample in family.samples]
     return Sample(
-        {
-            (sample.name, frozenset(sample.labels.items())): float(sample.value)
-            for family in text_string_to_metric_families(exposition)
-            for sample in family.samples
-        }
+        {(sample.name, frozenset(sample.labels.items())): float(sample.value) for sample in samples},
+        frozenset(sample.labels["worker"] for sample in samples if "worker" in sample.labels),
     )
 
 
@@ -105,9 +111,10 @@ def measure(before: Sample, after: Sample, elapsed_s: float) -> ServerActivity:
     """
 
     def grown(name: str, **labels: str) -> float:
-        # A server that was restarted in between counts from 0 again.
-        value, earlier = after.get(name, **labels), before.get(name, **labels)
-        return value - earlier if value >= earlier else value
+        # A process that was restarted in between counts from 0 again.
+        earlier = before.by_process(name, **labels)
+        values = after.by_process(name, **labels).items()
+        return sum(value - earlier.get(one, 0.0) if value >= earlier.get(one, 0.0) else value for one, value in values)
 
     asked = grown("diptych_cache_items_total", result="hit") + grown("diptych_cache_items_total", result="miss")
     names = after.labelled("diptych_encoder_serving", "encoder")

@@ -54,6 +54,22 @@ def test_a_server_that_was_restarted_counts_from_zero() -> None:
     assert measure(sample(**{name: 500.0}), sample(**{name: 503.0}), 2.0).cpu == 1.5
 
 
+def test_the_processes_of_a_server_are_taken_together_and_each_counts_from_its_own_zero() -> None:
+    def look(owner: float, worker: float) -> Sample:
+        cpu = "process_cpu_seconds_total"
+        return read_sample(
+            f'# TYPE {cpu} counter\n{cpu}{{worker="0"}} {owner}\n{cpu}{{worker="1"}} {worker}\n'
+            "# TYPE process_resident_memory_bytes gauge\n"
+            'process_resident_memory_bytes{worker="0"} 100\nprocess_resident_memory_bytes{worker="1"} 23\n'
+            "# TYPE diptych_encoder_serving gauge\n"
+            'diptych_encoder_serving{encoder="words",worker="0"} 1\n'
+        )
+
+    found = measure(look(500, 90), look(503, 2), 2.0)
+    assert (found.cpu, found.memory_bytes) == ((3 + 2) / 2, 123)
+    assert [(encoder.name, encoder.is_serving) for encoder in found.encoders] == [("words", True)]
+
+
 def test_the_cache_is_told_of_where_it_was_asked() -> None:
     def asked(hits: int, misses: int) -> Sample:
         values = {"hit": hits, "miss": misses}
