@@ -179,7 +179,7 @@ class Batcher:
             vectors = self._encoder.run([item.prepared for item in wanted])
         except Exception as error:
             # A defect of the runtime must cost its own batch only, never the thread and so every later caller.
-            logger.exception("batch failed", extra={"encoder": self._encoder.info.name, "items": len(wanted)})
+            logger.exception("batch failed", extra={"encoder": self._encoder.info.reference, "items": len(wanted)})
             self.statistics.failed_item_count += len(wanted)
             lost = self._land(wanted)
             self._tell(lost, _run_of(wanted, started_s, failed=True))

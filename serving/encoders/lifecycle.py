@@ -19,7 +19,7 @@ from serving.encoders.batcher import Batcher
 from serving.encoders.loading import BundleFolder, Stamp
 from serving.encoders.pool import EncoderPool
 from serving.encoders.state import EncoderPhase, EncoderState
-from serving.errors import BundleTooLarge, EncoderNotFound, EncoderRefused, InvalidInput, ServingError
+from serving.errors import BundleTooLarge, EncoderRefused, InvalidInput, ServingError
 
 __all__ = ["EncoderLifecycle"]
 
@@ -193,8 +193,11 @@ class EncoderLifecycle:
         for encoder in encoders:
             before = self._pool.put(encoder, folder.name)
             loaded = _loaded(encoder.info, folder.name, time.monotonic() - start_s)
-            logger.info("encoder loaded" if before is None else "encoder swapped", extra=loaded)
-            self._finish(before)
+            if before is None:
+                logger.info("encoder loaded", extra=loaded)
+            else:
+                logger.info("encoder swapped", extra=loaded)
+                self._finish(before)
         # What the bundle held before under another name or version, it holds no more; the new one answers already.
         for reference in set(serving) - {encoder.info.reference for encoder in encoders}:
             self._finish(self._roster.take(reference))

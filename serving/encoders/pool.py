@@ -109,7 +109,7 @@ class EncoderPool:
     ) -> EmbedOutcome:
         loop = asyncio.get_running_loop()
         arrival_s = time.monotonic()
-        with stage("prepare", encoder=encoder.info.name, items=len(items)):
+        with stage("prepare", encoder=encoder.info.reference, items=len(items)):
             results = await loop.run_in_executor(
                 self._prepare_threads, prepare_all, encoder, items, purpose, truncate, deadline_s, self.cache
             )
@@ -137,7 +137,7 @@ class EncoderPool:
                 request.abandoned = True
                 raise
             finally:
-                tell_stages(encoder.info.name, request)
+                tell_stages(encoder.info.reference, request)
         note_call(failed_items=len(errors))
         is_text = encoder.info.modality is Modality.TEXT
         told = {row: item.prepared for row, item in ready.items()} | known

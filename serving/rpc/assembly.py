@@ -142,7 +142,7 @@ def add_reflection(server: aio.Server) -> None:
 
 
 def watching(metrics: CallMetrics, logs: LogConfig, tracing: Tracing | None) -> list[aio.ServerInterceptor]:
-    """Returns what watches calls, outermost first; it stands around what guards them, and sees the status they end with.
+    """Returns what watches calls, outermost first; around what guards them it sees the status that they end with.
 
     Args:
         metrics: Counts and times them.

@@ -41,7 +41,7 @@ class Step:
     """Encoders that serve, by reference."""
     states: Mapping[str, tuple[str, str]]
     """Phase and detail of whatever else is known, by name."""
-    aliases: Mapping[str, str]
+    aliases: Mapping[str, str] = field(default_factory=dict)
     """What each alias means."""
 
     def to_bytes(self) -> bytes:

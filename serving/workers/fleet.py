@@ -171,9 +171,11 @@ class Fleet:
                 return
             failures = 1 if loop.time() - began_s > STEADY_S else failures + 1
             pause_s = min(FIRST_PAUSE_S * 2 ** (failures - 1), LONGEST_PAUSE_S)
-            report = logger.warning if failures < MANY_FAILURES else logger.error
-            event = "worker ended, another is started" if failures < MANY_FAILURES else "worker keeps failing"
-            report(event, extra={"number": number, "problem": problem, "failures": failures, "pause_s": pause_s})
+            told = {"number": number, "problem": problem, "failures": failures, "pause_s": pause_s}
+            if failures < MANY_FAILURES:
+                logger.warning("worker ended, another is started", extra=told)
+            else:
+                logger.error("worker keeps failing", extra=told)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
 

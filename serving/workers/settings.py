@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from serving.config import ServerConfig
@@ -30,8 +30,8 @@ class WorkerSettings:
     tei_encoder: str | None
     drain_timeout_s: float
     runtime: RuntimeConfig
-    logs: LogConfig
-    tracing: TracingConfig
+    logs: LogConfig = field(default_factory=LogConfig)
+    tracing: TracingConfig = field(default_factory=TracingConfig)
 
     def to_line(self) -> bytes:
         """Returns the settings as a line, its end included."""

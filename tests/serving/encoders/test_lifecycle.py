@@ -358,10 +358,10 @@ async def test_others_follow_a_change_before_its_caller_hears_of_it(shelf: Shelf
     folder = BundleFolder(shelf.path, RuntimeConfig(), load=shelf.load)
     lifecycle = EncoderLifecycle(pool, folder, after_change=follow)
     await lifecycle.load("one")
-    assert seen == [{"one": "serving"}]
+    assert seen == [{"one@1": "serving"}]
     with pytest.raises(EncoderRefused):
         await lifecycle.load("bad")
-    assert seen[1:] == [{"one": "serving", "bad": "refused"}]
+    assert seen[1:] == [{"one@1": "serving", "bad": "refused"}]
     await lifecycle.unload("one")
     assert seen[2:] == [{"bad": "refused"}]
     await pool.close(drain_s=5)

@@ -66,14 +66,14 @@ def test_a_call_is_a_span_with_its_stages_as_children(tmp_path: Path, collector:
         "rpc.service": "diptych.v1.EncoderService",
         "rpc.method": "Embed",
         "rpc.grpc.status_code": 0,
-        "diptych.encoder": "words",
+        "diptych.encoder": "words@1",
         "diptych.items": 2,
     }
     prepare, queue, compute = collector.children(span)
     assert [stage.name for stage in (prepare, queue, compute)] == ["prepare", "queue", "compute"]
-    assert prepare.attributes == {"diptych.encoder": "words", "diptych.items": 2}
+    assert prepare.attributes == {"diptych.encoder": "words@1", "diptych.items": 2}
     assert compute.attributes == {
-        "diptych.encoder": "words",
+        "diptych.encoder": "words@1",
         "diptych.batch_items": 2,
         "diptych.batch_cost": 4,
         "diptych.batch_padded_cost": 6,

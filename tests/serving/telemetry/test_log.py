@@ -161,8 +161,8 @@ def test_the_server_tells_its_life(events: list[dict[str, Any]]) -> None:
     assert told[0] == ("info", "server listening", None)
     assert set(told[1:4]) == {
         ("warning", "bundle refused", "broken"),
-        ("info", "encoder loaded", "pictures"),
-        ("info", "encoder loaded", "words"),
+        ("info", "encoder loaded", "pictures@1"),
+        ("info", "encoder loaded", "words@1"),
     }
     assert told[4] == ("info", "server ready", None)
     assert told[-2:] == [("info", "server draining", None), ("info", "server stopped", None)]
@@ -177,20 +177,20 @@ def test_every_call_has_a_line(events: list[dict[str, Any]]) -> None:
     embed, search = "diptych.v1.EncoderService/Embed", "diptych.v1.SearchService/Search"
     upsert = "diptych.v1.CollectionService/UpsertRecords"
     assert told[:5] == [
-        (embed, "OK", None, "words", None, 1, None),
-        (embed, "OK", None, "words", None, 2, 1),
-        (embed, "OK", None, "pictures", None, 1, None),
+        (embed, "OK", None, "words@1", None, 1, None),
+        (embed, "OK", None, "words@1", None, 2, 1),
+        (embed, "OK", None, "pictures@1", None, 1, None),
         ("diptych.v1.CollectionService/CreateCollection", "OK", None, None, "notes", None, None),
-        (upsert, "OK", None, "words", "notes", 1, None),
+        (upsert, "OK", None, "words@1", "notes", 1, None),
     ]
-    assert (search, "OK", None, "words", "notes", 1, None) in told
-    assert ("diptych.v1.EncoderService/EmbedStream", "OK", None, "words", None, 2, None) in told
-    assert (embed, "INTERNAL", "INTERNAL", "words", None, 1, None) in told
+    assert (search, "OK", None, "words@1", "notes", 1, None) in told
+    assert ("diptych.v1.EncoderService/EmbedStream", "OK", None, "words@1", None, 2, None) in told
+    assert (embed, "INTERNAL", "INTERNAL", "words@1", None, 1, None) in told
     assert (embed, "NOT_FOUND", "ENCODER_NOT_FOUND", None, None, 1, None) in told
     assert (search, "NOT_FOUND", "COLLECTION_NOT_FOUND", None, None, 1, None) in told
     assert (search, "INVALID_ARGUMENT", "DIMENSION_MISMATCH", None, "notes", 1, None) in told
     assert (embed, "INVALID_ARGUMENT", "INPUT_TOO_LARGE", None, None, 10_001, None) in told
-    assert ("tei.v1.Embed/Embed", "OK", None, "words", None, 1, None) in told
+    assert ("tei.v1.Embed/Embed", "OK", None, "words@1", None, 1, None) in told
     first = encoder_service_pb2.EmbedRequest(inputs=[embedding_pb2.Input(text=f"{MARK} one")])
     assert calls[0]["request_bytes"] >= first.ByteSize()
     assert all(call["duration_s"] > 0 and call["peer"].startswith("ipv4:127.0.0.1:") for call in calls)
@@ -202,7 +202,7 @@ def test_a_defect_has_its_lines_of_code_but_not_its_message(events: list[dict[st
     assert defects["unexpected error"]["exception"] in ("RuntimeError", "ValueError")
     assert defects["batch failed"]["exception"] == "ValueError"
     assert "in run\n    raise ValueError(f" in defects["batch failed"]["traceback"]
-    assert defects["batch failed"]["encoder"] == "words"
+    assert defects["batch failed"]["encoder"] == "words@1"
 
 
 def test_the_text_holds_nothing_that_was_sent_either(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_the_text_holds_nothing_that_was_sent_either(tmp_path: Path) -> None:
     text = "\n".join(logged.lines)
     assert MARK not in text
     assert re.search(
-        r"INFO serving.rpc.observation: call code='OK' duration_s=\S+ encoder='words' items=1 method=", text
+        r"INFO serving.rpc.observation: call code='OK' duration_s=\S+ encoder='words@1' items=1 method=", text
     )
     assert text.count("\nRuntimeError") == 1
     assert "server listening" not in text

@@ -107,7 +107,7 @@ async def test_a_worker_loads_once_its_owner_has(caplog: pytest.LogCaptureFixtur
         [worker] = nursery.workers
         assert (worker.steps, fleet.up()) == ([], {1: False})
         assert (worker.settings.port, worker.settings.number) == (1234, 1)
-        pool.set_state("broken", EncoderState(EncoderPhase.REFUSED, "a byte was flipped"))
+        pool.roster.set_state("broken", EncoderState(EncoderPhase.REFUSED, "a byte was flipped"))
         await asyncio.wait_for(fleet.owner_is_loaded(), WAIT_S)
         assert worker.steps == [Step(encoders={}, states={"broken": ("refused", "a byte was flipped")})]
         assert (fleet.up(), list(fleet.summary())) == ({1: True}, ["  worker 1: process 4711"])
@@ -148,7 +148,7 @@ async def test_a_worker_that_does_not_follow_is_replaced_by_one_that_stands_wher
         await asyncio.wait_for(fleet.owner_is_loaded(), WAIT_S)
         [worker] = nursery.workers
         worker.outcome = WorkerGone("it died")
-        pool.set_state("new", EncoderState(EncoderPhase.REFUSED))
+        pool.roster.set_state("new", EncoderState(EncoderPhase.REFUSED))
         await asyncio.wait_for(fleet.keep_step(), WAIT_S)
         assert worker.exit_code.result() == -9
         another = await nursery.until(2)

@@ -192,7 +192,7 @@ def test_metrics_tell_of_every_process(server: FleetServer, each: list[grpc.Chan
         exposition = page.read().decode() if where == OWNER else metrics_of(each[where])
     lines = exposition.splitlines()
     for number in (OWNER, WORKER):
-        assert f'diptych_encoder_serving{{encoder="words",worker="{number}"}} 1.0' in lines
+        assert f'diptych_encoder_serving{{encoder="words@1",worker="{number}"}} 1.0' in lines
         assert any(line.startswith(f'process_cpu_seconds_total{{worker="{number}"}}') for line in lines)
     assert 'diptych_worker_up{worker="1"} 1.0' in lines
     assert 'diptych_worker_starts_total{worker="1"} 1.0' in lines
