@@ -42,8 +42,8 @@ __all__ = ["EncoderServicer", "encoder_to_wire"]
 Context = aio.ServicerContext[Any, Any]
 Embedder = Callable[[EncoderPool, str, list[str | bytes], EmbedOptions], Awaitable[EmbedOutcome]]
 
-STREAM_AHEAD = 4
-"""Batches of one stream in work at a time: enough to keep the encoder busy while replies travel."""
+VECTOR_BYTES = 4096
+"""What a vector is taken to weigh with all that belongs to its input."""
 INLINE_ELEMENTS = 65_536
 """Largest reply that is encoded on the event loop; larger ones would hold up health checks."""
 
@@ -85,7 +85,7 @@ class EncoderServicer(encoder_service_pb2_grpc.EncoderServiceServicer):
                 return pb.EmbedStreamResponse(error=status_of(error))
             return pb.EmbedStreamResponse(batch=batch)
 
-        async for reply in answer_in_order(request_iterator, answer, ahead=STREAM_AHEAD):
+        async for reply in answer_in_order(request_iterator, answer, weigh=_weight):
             yield reply
 
     def _encoder(self, name: str) -> pb.Encoder:
@@ -151,6 +151,11 @@ async def _embed_batch(
         encoder=stamp_of(outcome.info),
         timing=timing_of(outcome.queue_s, outcome.compute_s),
     )
+
+
+def _weight(request: pb.EmbedStreamRequest) -> int:
+    """Returns about the bytes that a batch of a stream takes: what it sent, and a float32 vector for each input."""
+    return int(request.ByteSize()) + VECTOR_BYTES * len(request.batch.inputs)
 
 
 async def _encode(vectors: NDArray[np.float32], request: pb.EmbedRequest) -> tensor_pb2.Tensor:

@@ -32,8 +32,8 @@ Context = aio.ServicerContext[Any, Any]
 Message = Any
 Embedder = Callable[[EncoderPool, str, list[str | bytes], EmbedOptions], Awaitable[EmbedOutcome]]
 
-STREAM_AHEAD = 512
-"""Texts of one stream in work at a time: each is a request of its own, and a batch wants many."""
+VECTOR_BYTES = 8192
+"""What a vector, sent as single floats, is taken to weigh with all that belongs to its text."""
 _PURPOSES = {"": Purpose.DOCUMENT, "document": Purpose.DOCUMENT, "passage": Purpose.DOCUMENT, "query": Purpose.QUERY}
 
 
@@ -87,7 +87,7 @@ class TeiServicer:
         async def answer(request: Message) -> Message:
             return await self._embed(request, context, embed_patiently)
 
-        async for reply in answer_in_order(requests, answer, ahead=STREAM_AHEAD):
+        async for reply in answer_in_order(requests, answer, weigh=_weight):
             yield reply
 
     def _find(self) -> EncoderInfo:
@@ -123,6 +123,10 @@ class TeiServicer:
             inference_time_ns=round(outcome.compute_s * 1e9),
         )
         return message_class("tei.v1.EmbedResponse")(embeddings=vector.tolist(), metadata=metadata)
+
+
+def _weight(request: Message) -> int:
+    return int(request.ByteSize()) + VECTOR_BYTES
 
 
 def _headers(metadata: Message) -> tuple[tuple[str, str], ...]:

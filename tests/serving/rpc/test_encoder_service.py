@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -141,6 +142,28 @@ def test_a_stream_answers_in_order(client: Client) -> None:
     assert len(found) == 20
     for batch, one in zip(batches, found, strict=True):
         np.testing.assert_array_equal(one.vectors, [vector_of(text) for text in batch])
+
+
+def test_thousands_of_a_streams_batches_are_in_flight_and_answered_in_order(
+    client: Client, words: FakeEncoder, server: RunningServer
+) -> None:
+    texts = [f"text {number}" for number in range(3_000)]
+    words.open.clear()
+    statistics = server.server._pool.roster.running()["words@1"].batcher.statistics
+    before = statistics.item_count, sum(statistics.batch_items.counts)
+
+    def batches() -> Iterator[list[str]]:
+        for number, text in enumerate(texts):
+            yield [text]
+            if number == 2_000:  # so many are sent, and none is answered
+                words.open.set()
+
+    found = list(client.embed_stream(batches(), encoder="words"))
+    for text, embeddings in zip(texts, found, strict=True):
+        np.testing.assert_array_equal(embeddings.vectors[0], vector_of(text))
+    items, runs = statistics.item_count - before[0], sum(statistics.batch_items.counts) - before[1]
+    assert items == 3_000
+    assert runs < 1_000  # what waited ran together
 
 
 def test_a_bad_batch_of_a_stream_leaves_the_others_alone(channel: grpc.Channel) -> None:

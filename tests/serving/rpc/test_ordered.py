@@ -13,6 +13,10 @@ async def numbers(count: int) -> AsyncIterator[int]:
         yield number
 
 
+def one(_: int) -> int:
+    return 1
+
+
 async def test_replies_keep_the_order_of_requests_that_end_in_another() -> None:
     finished: list[int] = []
     gates = [asyncio.Event() for _ in range(3)]
@@ -26,7 +30,7 @@ async def test_replies_keep_the_order_of_requests_that_end_in_another() -> None:
         return number * 10
 
     gates[2].set()
-    assert [reply async for reply in answer_in_order(numbers(3), answer, ahead=3)] == [0, 10, 20]
+    assert [reply async for reply in answer_in_order(numbers(3), answer, weigh=one, room=3)] == [0, 10, 20]
     assert finished == [2, 1, 0]
 
 
@@ -42,8 +46,34 @@ async def test_no_more_than_the_bound_are_in_work() -> None:
         working -= 1
         return number
 
-    assert [reply async for reply in answer_in_order(numbers(50), answer, ahead=4)] == list(range(50))
+    assert [reply async for reply in answer_in_order(numbers(50), answer, weigh=one, room=4)] == list(range(50))
     assert most == 4
+
+
+async def test_many_light_ones_or_few_heavy_ones_are_in_work() -> None:
+    for weight, expected in ((1, 12), (5, 2), (99, 1)):
+        held, gate = 0, asyncio.Event()
+
+        async def answer(number: int, gate: asyncio.Event = gate) -> int:
+            nonlocal held
+            held += 1
+            await gate.wait()
+            return number
+
+        def weigh(_: int, weight: int = weight) -> int:
+            return weight
+
+        replies = answer_in_order(numbers(30), answer, weigh=weigh, room=12)
+
+        async def take_all(replies: AsyncIterator[int] = replies) -> list[int]:
+            return [reply async for reply in replies]
+
+        taking = asyncio.create_task(take_all())
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert held == expected
+        gate.set()
+        assert await taking == list(range(30))
 
 
 async def test_what_was_read_before_reading_failed_is_answered_first() -> None:
@@ -56,7 +86,7 @@ async def test_what_was_read_before_reading_failed_is_answered_first() -> None:
         await asyncio.sleep(0)
         return number
 
-    replies = answer_in_order(failing(), answer, ahead=8)
+    replies = answer_in_order(failing(), answer, weigh=one, room=8)
     assert [await anext(replies), await anext(replies)] == [1, 2]
     with pytest.raises(ConnectionError, match="the sender has gone"):
         await anext(replies)
@@ -76,7 +106,7 @@ async def test_a_failed_answer_ends_the_stream_and_stops_the_others() -> None:
         return number
 
     async def take_all() -> None:
-        async for _ in answer_in_order(numbers(3), answer, ahead=3):
+        async for _ in answer_in_order(numbers(3), answer, weigh=one, room=3):
             pass
 
     with pytest.raises(ValueError, match="no answer"):
@@ -91,7 +121,7 @@ async def test_a_caller_that_leaves_stops_the_work() -> None:
             await asyncio.Event().wait()
         return number
 
-    replies = answer_in_order(numbers(5), answer, ahead=3)
+    replies = answer_in_order(numbers(5), answer, weigh=one, room=3)
     assert await anext(replies) == 0
     await replies.aclose()  # type: ignore[attr-defined]  # it is a generator
     assert len(asyncio.all_tasks()) == 1

@@ -132,7 +132,7 @@ def test_a_bundle_that_changed_under_a_worker_makes_it_forward(tmp_path: Path) -
         make_text_bundle(bundle, name="words", prompts=Prompts(query="query: "))
         os.kill(server.worker(), signal.SIGKILL)
         wait_until(lambda: times_answering(server) == 2, "the worker's return")
-        assert "worker forwards what it could embed encoder='words' number=1" in server.log
+        assert "worker forwards what it could embed encoder='words@1' number=1" in server.log
         earlier = server.embedded_by().get("0", 0)
         with channels(server.address, 12) as opened:
             for channel in opened:
