@@ -1,4 +1,4 @@
-"""Loads a server's `Embed` with texts, from a process of its own: `python -m benchmarks.load --server HOST:PORT TEXTS`.
+"""Loads a server from a process of its own: `python -m benchmarks.serving.load --server HOST:PORT ITEMS`.
 
 Requests are written out before the clock starts, and replies are not read beyond their size: the machine is the
 server's as far as that goes. Closed loop: each client sends its next call when the last is answered. Open loop
@@ -14,13 +14,15 @@ import json
 import random
 import sys
 import time
+from base64 import b64decode
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-import grpc
+import aiohttp
 import numpy as np
 import tyro
 from grpc import aio
@@ -28,6 +30,9 @@ from grpc import aio
 from diptych.v1 import embedding_pb2, encoder_service_pb2
 
 __all__ = ["LoadOptions", "main"]
+
+Invoke = Callable[[bytes], Awaitable[str]]
+"""Sends a request and returns its status."""
 
 METHOD = "/diptych.v1.EncoderService/Embed"
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
@@ -37,8 +42,12 @@ MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 class LoadOptions:
     """What is sent."""
 
-    texts: Annotated[Path, tyro.conf.Positional]
-    """A JSON list of texts, which are sent in turn."""
+    items_file: Annotated[Path, tyro.conf.Positional]
+    """A JSON list of texts, or of images in base64, which are sent in turn."""
+    kind: Literal["text", "image"] = "text"
+    """What the list holds."""
+    protocol: Literal["grpc", "http"] = "grpc"
+    """`diptych.v1`, or OpenAI's embeddings over HTTP."""
     server: str
     """Where to."""
     encoder: str = ""
@@ -46,7 +55,7 @@ class LoadOptions:
     clients: int = 8
     """Closed loop: calls under way at a time."""
     items: int = 32
-    """Texts of a call."""
+    """Texts or images of a call."""
     rate: float = 0.0
     """Open loop: calls a second; 0: closed loop."""
     seconds: float = 8.0
@@ -60,55 +69,80 @@ class _Log:
     refusals_s: list[float] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
 
-    def note(self, since_s: float, code: grpc.StatusCode) -> None:
+    def note(self, since_s: float, code: str) -> None:
         now_s = time.perf_counter()
         if now_s < self.begin_s:
             return
-        if code is grpc.StatusCode.OK:
+        if code == "OK":
             self.durations_s.append(now_s - since_s)
-        elif code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        elif code == "RESOURCE_EXHAUSTED":
             self.refusals_s.append(now_s - since_s)
         else:
-            self.errors[code.name] += 1
+            self.errors[code] += 1
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Loads the server and prints one line of JSON."""
     options = tyro.cli(LoadOptions, args=arguments, description=__doc__)
-    texts: list[str] = json.loads(options.texts.read_text(encoding="utf-8"))
-    json.dump(asyncio.run(_load(options, _requests(texts, options))), sys.stdout)
+    items: list[str] = json.loads(options.items_file.read_text(encoding="utf-8"))
+    starts = range(0, len(items) - options.items + 1, options.items)
+    requests = [_request(items[start : start + options.items], options) for start in starts]
+    json.dump(asyncio.run(_load(options, requests)), sys.stdout)
     print()
 
 
-def _requests(texts: Sequence[str], options: LoadOptions) -> list[bytes]:
-    found = []
-    for start in range(0, len(texts) - options.items + 1, options.items):
-        inputs = [embedding_pb2.Input(text=text) for text in texts[start : start + options.items]]
-        request = encoder_service_pb2.EmbedRequest(encoder=options.encoder, inputs=inputs)
-        found.append(request.SerializeToString())
-    return found
+def _request(items: Sequence[str], options: LoadOptions) -> bytes:
+    if options.protocol == "http":
+        return json.dumps({"input": list(items), "model": options.encoder or "model"}).encode()
+    inputs = [
+        embedding_pb2.Input(text=item) if options.kind == "text" else embedding_pb2.Input(image=b64decode(item))
+        for item in items
+    ]
+    return encoder_service_pb2.EmbedRequest(encoder=options.encoder, inputs=inputs).SerializeToString()
 
 
 async def _load(options: LoadOptions, requests: Sequence[bytes]) -> dict[str, Any]:
-    warm_up_s = options.seconds / 5
-    channel_options = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
-    async with aio.insecure_channel(options.server, options=channel_options) as channel:
-        await channel.channel_ready()
-        invoke: Any = channel.unary_unary(METHOD)
-        log = _Log(time.perf_counter() + warm_up_s)
+    turn = itertools.cycle(requests).__next__
+    async with _grpc(options) if options.protocol == "grpc" else _http(options) as invoke:
+        log = _Log(time.perf_counter() + options.seconds / 5)
         end_s = log.begin_s + options.seconds
-        turn = itertools.cycle(requests).__next__
 
         async def call(since_s: float) -> None:
-            try:
-                await invoke(turn())
-            except aio.AioRpcError as error:
-                log.note(since_s, error.code())
-            else:
-                log.note(since_s, grpc.StatusCode.OK)
+            log.note(since_s, await invoke(turn()))
 
         await (_open(call, options.rate, end_s) if options.rate else _closed(call, options.clients, end_s))
     return _summary(log, options)
+
+
+@asynccontextmanager
+async def _grpc(options: LoadOptions) -> AsyncIterator[Invoke]:
+    limits = [("grpc.max_receive_message_length", MAX_MESSAGE_BYTES)]
+    async with aio.insecure_channel(options.server, options=limits) as channel:
+        await channel.channel_ready()
+        method: Any = channel.unary_unary(METHOD)
+
+        async def invoke(request: bytes) -> str:
+            try:
+                await method(request)
+            except aio.AioRpcError as error:
+                return str(error.code().name)
+            return "OK"
+
+        yield invoke
+
+
+@asynccontextmanager
+async def _http(options: LoadOptions) -> AsyncIterator[Invoke]:
+    headers = {"content-type": "application/json"}
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+
+        async def invoke(request: bytes) -> str:
+            async with session.post(f"http://{options.server}/embeddings", data=request) as reply:
+                await reply.read()
+                return {200: "OK", 429: "RESOURCE_EXHAUSTED"}.get(reply.status, str(reply.status))
+
+        yield invoke
 
 
 async def _closed(call: Callable[[float], Any], clients: int, end_s: float) -> None:

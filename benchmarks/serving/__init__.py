@@ -1,0 +1,1 @@
+"""The server against its own encoders called directly, and against its peers."""
