@@ -18,7 +18,7 @@ from serving.encoders.request import EmbedOutcome, PendingItem, PendingRequest
 from serving.encoders.roster import Roster
 from serving.encoders.stages import tell_stages
 from serving.encoders.state import EncoderPhase, EncoderState
-from serving.errors import InvalidInput, ServingError
+from serving.errors import Draining, InvalidInput, ServingError
 from serving.telemetry.call import note_call, stage, stage_listener
 
 __all__ = ["EncoderPool"]
@@ -37,6 +37,7 @@ class EncoderPool:
         self._config = config
         self.roster = Roster()
         """Who is there, by which names."""
+        self._is_closed = False
         self.cache = VectorCache(config.cache_mb * 1_000_000)
         """Vectors of the items asked for last."""
         self._prepare_threads = ThreadPoolExecutor(config.prepare_threads, thread_name_prefix="prepare")
@@ -50,6 +51,7 @@ class EncoderPool:
         Returns:
             Whether all admitted work was finished.
         """
+        self._is_closed = True
         running = self.roster.running()
         closing = (asyncio.to_thread(each.batcher.close, timeout_s=drain_s) for each in running.values())
         finished = all(await asyncio.gather(*closing))
@@ -160,7 +162,12 @@ class EncoderPool:
 
         Returns:
             The batcher of the one of its reference that answered until now, which has to finish what it accepted.
+
+        Raises:
+            Draining: The pool was closed meanwhile; nobody would close the encoder.
         """
+        if self._is_closed:
+            raise Draining(f"the server is shutting down; encoder '{encoder.info.name}' was not loaded")
         is_text, config = encoder.info.modality is Modality.TEXT, self._config
         batcher = Batcher(
             encoder,

@@ -23,7 +23,7 @@ from serving.encoders.loading import BundleFolder
 from serving.encoders.pool import EncoderPool
 from serving.encoders.roster import version_key
 from serving.encoders.state import EncoderPhase
-from serving.errors import BundleTooLarge, EncoderNotFound, EncoderRefused, FailedPrecondition, InvalidInput
+from serving.errors import BundleTooLarge, Draining, EncoderNotFound, EncoderRefused, FailedPrecondition, InvalidInput
 
 INFO = EncoderInfo(
     name="", version="1", modality=Modality.TEXT, dimension=1, metric="cosine", space="s", fingerprint="f",
@@ -406,6 +406,18 @@ async def test_a_bundle_that_is_still_being_copied_is_not_read(shelf: Shelf) -> 
         assert await ask(pool, "slow") == 5
         assert len(shelf.loaded) == 1
         watching.cancel()
+
+
+async def test_nothing_is_loaded_into_a_pool_that_was_closed_meanwhile(shelf: Shelf) -> None:
+    shelf.write("one", 1)
+    async with started(shelf) as (pool, lifecycle):
+        shelf.write("new", 2)
+        await pool.close(drain_s=5)
+        threads = threading.active_count()
+        with pytest.raises(Draining, match="encoder 'new' was not loaded"):
+            await lifecycle.load("new")
+        assert threading.active_count() == threads
+        assert "new@1" not in pool.roster.running()
 
 
 async def test_a_load_whose_caller_leaves_is_finished_all_the_same(shelf: Shelf) -> None:
