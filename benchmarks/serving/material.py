@@ -10,20 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.results import ensure_pack
-from models.bundle.encoder import Modality
-from models.bundle.manifest import Limits, Prompts, Provenance
-from models.bundle.preprocessing import ImagePreprocessing
-from models.config import ImageEncoderConfig, Normalization
-from models.image.build import build_image_encoder
-from models.image.served import ServedImageEncoder
-from models.image.weights import load_image_weights
 from training.corpora.catalogue import fetch
 from training.corpora.image_pack import ImagePack
 from training.corpora.splits import Split
 from training.corpora.text_pack import TextPack
 from training.export.export import export_directory, export_source
-from training.export.image_files import write_image_files
-from training.export.source import ExportConfig, ExportSource
+from training.export.source import ExportConfig
+from training.export.weights_source import WeightsFile, read_weights
 
 __all__ = ["image_bundle", "images", "text_bundle", "texts", "write_json"]
 
@@ -57,21 +50,8 @@ def image_bundle(out: Path) -> Path:
     bundle = out / "serving" / "bundles" / "efficientnet-lite0"
     if bundle.is_dir():
         return bundle
-    config = ImageEncoderConfig(architecture="efficientnet-lite0", image_size_px=224)
-    encoder = build_image_encoder(config)
-    load_image_weights(encoder, next(fetch("efficientnet-lite0").glob("*.pth")))
-    preprocessing = ImagePreprocessing(size_px=224, mean=Normalization.SYMMETRIC.mean, std=Normalization.SYMMETRIC.std)
-    source = ExportSource(
-        modality=Modality.IMAGE,
-        served=ServedImageEncoder(encoder).eval(),
-        preparation=preprocessing,
-        limits=Limits(image_size_px=224),
-        pooling="backbone",
-        metric="cosine",
-        prompts=Prompts(),
-        provenance=Provenance(method="imported"),
-        write_files=lambda folder, _: write_image_files(folder, config, preprocessing=preprocessing),
-    )
+    weights = next(fetch("efficientnet-lite0").glob("*.pth"))
+    source = read_weights(weights, WeightsFile(architecture="efficientnet-lite0"))
     bundle.parent.mkdir(parents=True, exist_ok=True)
     export_source(source, bundle, ExportConfig())
     return bundle

@@ -12,6 +12,7 @@ import tyro
 if TYPE_CHECKING:
     from models.bundle.encoder import Modality
     from training.export.source import ReferenceSample
+    from training.export.weights_source import WeightsFile
 
 __all__ = ["Export", "Verify"]
 
@@ -24,9 +25,18 @@ class Export:
     """
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """A run folder of `diptych train`, or a Hugging Face / sentence-transformers directory."""
+    """A run folder of `diptych train`, a Hugging Face / sentence-transformers directory, or a file of an image
+    backbone's weights (.safetensors, .pth)."""
     bundle: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="BUNDLE")]
     """The bundle to make; its last part is the encoder's name unless --name says otherwise."""
+    architecture: str | None = None
+    """A file of weights: the image architecture that they are of, such as resnet50 or efficientnet-lite0."""
+    size_px: int = 224
+    """A file of weights: side of the square that the encoder sees."""
+    resize: Literal["crop", "squash"] = "crop"
+    """A file of weights: whether the middle of an oblong is cut out or all of it squashed."""
+    normalization: Literal["imagenet", "symmetric"] | None = None
+    """A file of weights: what pixels are normalised by. None: symmetric for efficientnet-lite0, imagenet otherwise."""
     precision: tuple[Literal["fp32", "int8"], ...] = ("fp32",)
     """Graphs to make; fp32 is always made."""
     int8: Literal["dynamic", "static"] | None = None
@@ -66,7 +76,7 @@ class Export:
         from training.export.source import ExportConfig
 
         require_free(self.bundle, overwrite=self.overwrite)
-        source = read_source(self.source)
+        source = read_source(self.source, self._describe_weights())
         calibration, reference = self._read_samples(source.modality)
         config = ExportConfig(
             name=self.name,
@@ -86,6 +96,20 @@ class Export:
         manifest = export_source(source, self.bundle, config)
         print(describe_bundle(self.bundle, manifest))
         return 0
+
+    def _describe_weights(self) -> WeightsFile | None:
+        from models.bundle.preprocessing import Resize
+        from models.config import Normalization
+        from training.export.weights_source import WeightsFile
+
+        if self.architecture is None:
+            return None
+        return WeightsFile(
+            architecture=self.architecture,
+            size_px=self.size_px,
+            resize=Resize(self.resize),
+            normalization=None if self.normalization is None else Normalization(self.normalization),
+        )
 
     def _read_samples(self, modality: Modality) -> tuple[ReferenceSample | None, ReferenceSample | None]:
         """Returns what to calibrate on and what to measure on, where they are named."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,21 +9,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models.bundle.encoder import Encoder, Modality
+from models.bundle.encoder import Encoder
 from models.bundle.load import load_bundle
-from models.bundle.manifest import Limits, Manifest, Prompts, Provenance
-from models.bundle.preprocessing import ImagePreprocessing
-from models.config import ImageEncoderConfig
-from models.image.build import build_image_encoder
-from models.image.served import ServedImageEncoder
-from models.image.weights import load_image_weights
+from models.bundle.manifest import Manifest, Prompts
+from models.bundle.preprocessing import Resize
 from tests.e2e.real_inputs import real_images, real_texts
 from training.corpora.catalogue import fetch
 from training.export.directory_source import read_directory
 from training.export.export import export_source
-from training.export.image_files import write_image_files
 from training.export.source import ExportConfig, ExportSource
 from training.export.torch_vectors import embed_in_torch
+from training.export.weights_source import WeightsFile, read_weights
 
 COUNT = 1_000
 BATCHES = (8, 32)
@@ -66,24 +61,6 @@ def test_minilm_agrees_on_a_thousand_wikipedia_texts(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_efficientnet_agrees_on_a_thousand_drawings(tmp_path: Path) -> None:
-    config = ImageEncoderConfig(architecture="efficientnet-lite0", image_size_px=224)
-    encoder = build_image_encoder(config)
-    load_image_weights(encoder, next(fetch("efficientnet-lite0").glob("*.pth")))
-    preprocessing = ImagePreprocessing(size_px=224, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)
-    source = ExportSource(
-        modality=Modality.IMAGE,
-        served=ServedImageEncoder(encoder).eval(),
-        preparation=preprocessing,
-        limits=Limits(image_size_px=224),
-        pooling="backbone",
-        metric="cosine",
-        prompts=Prompts(),
-        provenance=Provenance(method="imported"),
-        write_files=partial(_write, config, preprocessing),
-    )
+    weights = next(fetch("efficientnet-lite0").glob("*.pth"))
+    source = read_weights(weights, WeightsFile(architecture="efficientnet-lite0", resize=Resize.SQUASH))
     check(source, tmp_path / "efficientnet", real_images(COUNT))
-
-
-def _write(config: ImageEncoderConfig, preprocessing: ImagePreprocessing, folder: Path, prompts: Prompts) -> None:
-    assert prompts == Prompts()
-    write_image_files(folder, config, preprocessing=preprocessing)

@@ -12,6 +12,7 @@ from training.export.directory_source import read_directory
 from training.export.run_source import is_run, read_run
 from training.export.seal import seal
 from training.export.source import ExportConfig, ExportSource
+from training.export.weights_source import WeightsFile, read_weights
 from training.publish import publish_folder, staging_folder, sync_path
 
 __all__ = ["default_name", "export_directory", "export_run", "export_source", "read_source", "require_free"]
@@ -73,18 +74,25 @@ def export_directory(
     return export_source(read_directory(Path(st_dir)), Path(bundle_dir), config)
 
 
-def read_source(path: Path) -> ExportSource:
-    """Reads a run folder or a model directory, whichever it is.
+def read_source(path: Path, weights: WeightsFile | None = None) -> ExportSource:
+    """Reads a run folder, a model directory or a file of weights, whichever it is.
 
     Args:
-        path: The folder.
+        path: The folder or file.
+        weights: What the file of weights does not say of itself; None for folders.
 
     Returns:
         What is to be exported.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: It is none of them, or weights are not described.
     """
+    if path.is_file():
+        if weights is None:
+            raise ValueError(f"'{path}' is a file of weights: name its --architecture, such as resnet50")
+        return read_weights(path, weights)
+    if weights is not None:
+        raise ValueError(f"--architecture is for a file of weights; '{path}' is none")
     return read_run(path) if is_run(path) else read_directory(path)
 
 

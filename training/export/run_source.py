@@ -10,7 +10,6 @@ from typing import Final
 
 from models.bundle.encoder import Modality
 from models.bundle.manifest import Limits, Prompts, Provenance
-from models.bundle.preprocessing import ImagePreprocessing
 from models.bundle.tokens import Tokenizer
 from models.config import ImageEncoderConfig, TextEncoderConfig
 from models.image.served import ServedImageEncoder
@@ -101,7 +100,7 @@ def _read_image(run: LoadedRun, provenance: Provenance) -> ExportSource:
         metric="cosine",
         prompts=Prompts(),
         provenance=provenance,
-        write_files=partial(_write_image, config, preprocessing),
+        write_files=partial(write_image_files, config, preprocessing),
         reference=_sample(run, Split.VALIDATION, _SAMPLE_IMAGES),
         calibration=partial(_sample, run, Split.TRAIN, CALIBRATION_COUNT),
     )
@@ -111,17 +110,6 @@ def _write_text(
     served: ServedTextEncoder, config: TextEncoderConfig, tokenizer: Tokenizer, folder: Path, prompts: Prompts
 ) -> None:
     write_text_files(folder, served, config, tokenizer=tokenizer, prompts=prompts)
-
-
-def _write_image(
-    config: ImageEncoderConfig,
-    preprocessing: ImagePreprocessing,
-    folder: Path,
-    prompts: Prompts,
-) -> None:
-    if prompts != Prompts():
-        raise ValueError("an image encoder takes no prompts; leave out --prompt-query and --prompt-document")
-    write_image_files(folder, config, preprocessing=preprocessing)
 
 
 def _sample(run: LoadedRun, split: Split, count: int) -> ReferenceSample | None:

@@ -121,7 +121,7 @@ async def test_metadata_deadline_and_bytes_pass_through(tmp_path: Path) -> None:
         assert dict(await call.trailing_metadata())["last-bin"] == b"\x00\xff"
     assert (owner.metadata["traceparent"], owner.metadata["some-bin"]) == ("t", b"\x01\x02")
     assert owner.remaining_s is not None
-    assert 5 < owner.remaining_s <= 7
+    assert 5 < owner.remaining_s < 7.5  # gRPC rounds up on the way
 
 
 async def test_every_kind_of_call_passes_through(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def image_source(*, seed: int = 0) -> ExportSource:
         metric="cosine",
         prompts=Prompts(),
         provenance=Provenance(method="simclr"),
-        write_files=partial(_write_image, config, preprocessing),
+        write_files=partial(write_image_files, config, preprocessing),
     )
 
 
@@ -90,8 +90,3 @@ def reuse_graph(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
         path.write_bytes(graph)
 
     monkeypatch.setattr(seal, "export_text_graph", write)
-
-
-def _write_image(config: ImageEncoderConfig, preprocessing: ImagePreprocessing, folder: Path, prompts: Prompts) -> None:
-    assert prompts == Prompts()
-    write_image_files(folder, config, preprocessing=preprocessing)
