@@ -84,7 +84,8 @@ class Roster:
                 found[name] = state
         for alias, target in self._aliases.items():
             gone = EncoderState(EncoderPhase.REFUSED, f"the alias means '{target}', which is not loaded")
-            found[alias] = found.get(target, gone)
+            # While bundles are being loaded its encoder may still come: callers shall ask again.
+            found[alias] = found.get(target, EncoderState(EncoderPhase.LOADING) if self.is_loading else gone)
         return found
 
     def aliases_of(self, info: EncoderInfo) -> list[str]:

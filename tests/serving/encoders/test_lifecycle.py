@@ -23,7 +23,15 @@ from serving.encoders.loading import BundleFolder
 from serving.encoders.pool import EncoderPool
 from serving.encoders.roster import version_key
 from serving.encoders.state import EncoderPhase
-from serving.errors import BundleTooLarge, Draining, EncoderNotFound, EncoderRefused, FailedPrecondition, InvalidInput
+from serving.errors import (
+    BundleTooLarge,
+    Draining,
+    EncoderNotFound,
+    EncoderRefused,
+    FailedPrecondition,
+    InvalidInput,
+    NotReady,
+)
 
 INFO = EncoderInfo(
     name="", version="1", modality=Modality.TEXT, dimension=1, metric="cosine", space="s", fingerprint="f",
@@ -228,6 +236,18 @@ async def test_an_alias_moves_its_callers_and_outlives_the_server(shelf: Shelf) 
         with pytest.raises(EncoderRefused, match="the alias means 'one@2', which is not loaded"):
             await ask(pool, "live")
         assert json.loads((shelf.path / "aliases.json").read_text()) == {"live": "one@2"}
+
+
+async def test_an_alias_is_not_ready_while_its_encoder_may_still_come(shelf: Shelf) -> None:
+    shelf.write("one", 1)
+    (shelf.path / "aliases.json").write_text('{"live": "one@1", "gone": "two"}')
+    async with started(shelf) as (pool, _):
+        assert await ask(pool, "live") == 1
+        with pytest.raises(EncoderRefused):
+            pool.roster.find("gone")
+        pool.roster.is_loading = True
+        with pytest.raises(NotReady):
+            pool.roster.find("gone")
 
 
 async def test_aliases_that_would_mislead_are_refused(shelf: Shelf) -> None:
