@@ -60,6 +60,24 @@ def test_flops_of_a_step_are_forward_and_twice_backward(pack: ImagePack) -> None
     assert counted == 3 * forward - 2 * views * 768 * 10
 
 
+def test_flops_of_a_grouped_convolution_are_its_own_backward_too(pack: ImagePack) -> None:
+    training = build(pack)
+    backbone = nn.Sequential(
+        nn.Conv2d(3, 6, 1, bias=False),
+        nn.Conv2d(6, 6, 3, groups=6, padding=1, bias=False),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )
+    encoder = ImageEncoder(ImageEncoderConfig(), backbone, width=6, layers=())
+    context = MethodContext(dataset_size=60, batch_size=8, image_size_px=16)
+    counted = step_flops(SimCLR(encoder, SimCLRConfig(projection_width=4), context=context), training.feed)
+
+    views = 16
+    first, depthwise = 2 * views * 256 * 3 * 6, 2 * views * 256 * 6 * 9
+    head = 2 * views * (6 * 6 + 6 * 4) + 2 * views * 4 * views
+    assert counted == 2 * first + 3 * depthwise + 3 * head
+
+
 def test_counting_leaves_the_training_as_it_was(pack: ImagePack) -> None:
     training = build(pack)
     before = {name: value.clone() for name, value in training.method.state_dict().items()}
