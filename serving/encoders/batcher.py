@@ -1,8 +1,8 @@
 """Batching without a timer: what queued while the graph was busy is what runs next.
 
-One thread per encoder takes everything that waits, sorts it by length so that padding is not computed, and runs it in
-batches under a budget. An idle encoder therefore runs a single item at once, and no item is passed over more than once:
-what arrives meanwhile waits for the next window, whose size the queue's bound limits.
+One thread per encoder takes everything that waits, cuts it into batches of like lengths under a budget, and runs them.
+An idle encoder therefore runs a single item at once, and no item is passed over more than once: what arrives meanwhile
+waits for the next window, whose size the queue's bound limits.
 """
 
 from __future__ import annotations
@@ -10,43 +10,24 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle.encoder import Encoder, Modality
 from serving.encoders.cache import KnownItem, VectorCache
+from serving.encoders.cutting import cut_batches
 from serving.encoders.request import BatchRun, PendingItem, PendingRequest
 from serving.encoders.statistics import EncoderStatistics
 from serving.errors import Cancelled, DeadlineExceeded, Draining, Overloaded
 
-__all__ = ["Batcher", "cut_batches"]
+__all__ = ["Batcher"]
 
 logger = logging.getLogger(__name__)
 
 Target = tuple[PendingRequest, int]
 """A request, and the row of it that a vector goes to."""
-
-
-def cut_batches(items: Sequence[PendingItem], *, budget: int) -> Iterator[list[PendingItem]]:
-    """Cuts items into batches of like lengths.
-
-    Args:
-        items: What waits, in any order.
-        budget: Most cost of a batch, counted padded: items times the longest. An item over it runs alone.
-
-    Yields:
-        Batches, shortest items first; every item exactly once.
-    """
-    batch: list[PendingItem] = []
-    for item in sorted(items, key=lambda pending: pending.prepared.cost):
-        if batch and (len(batch) + 1) * item.prepared.cost > budget:
-            yield batch
-            batch = []
-        batch.append(item)
-    if batch:
-        yield batch
 
 
 def _run_of(ran: Sequence[PendingItem], start_s: float, *, failed: bool = False) -> BatchRun:

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.bundle.encoder import EncoderInfo, Modality, Prepared, Purpose
-from serving.encoders.batcher import Batcher, cut_batches
+from serving.encoders.batcher import Batcher
 from serving.encoders.request import PendingItem, PendingRequest
 from serving.encoders.statistics import Distribution
 from serving.errors import Cancelled, DeadlineExceeded, Draining, Overloaded
@@ -76,17 +76,6 @@ def pending(costs: Sequence[int], deadline_s: float | None = None) -> tuple[Pend
         deadline_s=deadline_s,
     )
     return request, [PendingItem(request, row, next(KEYS), prepared(cost)) for row, cost in enumerate(costs)]
-
-
-async def test_batches_hold_like_lengths_and_every_item_once() -> None:
-    _, items = pending([9, 1, 8, 2, 40, 1])
-    batches = [[item.prepared.cost for item in batch] for batch in cut_batches(items, budget=16)]
-    assert batches == [[1, 1, 2], [8], [9], [40]]
-
-
-async def test_an_item_over_the_budget_runs_alone() -> None:
-    _, items = pending([50])
-    assert [[item.prepared.cost for item in batch] for batch in cut_batches(items, budget=10)] == [[50]]
 
 
 async def test_each_row_gets_its_own_vector() -> None:
