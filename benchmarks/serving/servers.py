@@ -82,7 +82,19 @@ def infinity_server(peers: Peers, bundle: Path, folder: Path, port: int = 7997) 
         shutil.copy(file, model)
     shutil.copy(bundle / "onnx" / "model.onnx", model / "model.onnx")
     launcher = Path(__file__).with_name("infinity_launcher.py").absolute()
-    flags = ["--engine", "optimum", "--device", "cpu", "--batch-size", "32", "--no-model-warmup", "--port", str(port)]
+    flags = [
+        "--engine",
+        "optimum",
+        "--device",
+        "cpu",
+        "--pooling-method",
+        "mean",
+        "--batch-size",
+        "32",
+        "--no-model-warmup",
+        "--port",
+        str(port),
+    ]
     command = [str(peers.python("infinity", INFINITY)), str(launcher), "v2", "--model-id", str(model), *flags]
     log = folder / "infinity.log"
     quiet = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "HF_HOME": str(folder / "hugging-face")}
