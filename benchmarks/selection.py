@@ -96,8 +96,13 @@ def _print_rows(name: str, groups: Iterable[Sequence[Trained]]) -> None:
     for labelled in LABELLED:
         found = [[_spearman(cells, criterion, labelled) for criterion in CRITERIA] for cells in groups]
         if found and not np.isnan(found).all():
-            means = np.nanmean(np.array(found), axis=0)
-            print(f"| {name} | {labelled} | {' | '.join(f'{value:+.2f}' for value in means)} |")
+            print(f"| {name} | {labelled} | {' | '.join(map(_mean, zip(*found, strict=True)))} |")
+
+
+def _mean(values: Sequence[float]) -> str:
+    """Writes the mean of those that could be computed: an effective rank wants more images than dimensions."""
+    known = [value for value in values if not np.isnan(value)]
+    return f"{np.mean(known):+.2f}" if known else ""
 
 
 def _spearman(cells: Sequence[Trained], criterion: str, labelled: str) -> float:
