@@ -23,7 +23,7 @@ from serving.collections.lock import FolderLock
 from serving.collections.types import CollectionInfo, CollectionSpec
 from serving.errors import CollectionExists, CollectionNotFound, Draining, ServingError
 
-__all__ = ["CollectionCatalogue"]
+__all__ = ["CATALOGUE_FILE", "COLLECTIONS_FOLDER", "CollectionCatalogue"]
 
 logger = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ from serving.collections.write_calls import WriteCalls
 from serving.collections.writer import Writer
 from serving.errors import CollectionNotFound, Draining, InvalidInput, ServingError, Unavailable
 
-__all__ = ["Collection"]
+__all__ = ["INDEX_FOLDER", "RECORDS_FILE", "Collection"]
 
 RECORDS_FILE = "records.sqlite"
 INDEX_FOLDER = "index"

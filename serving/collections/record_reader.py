@@ -17,17 +17,18 @@ from serving.collections.record_codec import RecordRow, SourceRow, decode_record
 from serving.collections.types import Record
 from serving.errors import Draining
 
-__all__ = ["RecordReader"]
+__all__ = ["RECORD_COLUMNS", "RecordReader"]
 
 _IDLE_CONNECTIONS = 8
 _BUSY_MS = 5_000
 _COPY_STEPS = 20_000
 """Steps of SQLite's machine between two questions whether a copy shall stop."""
-_COLUMNS = "r.key, r.id, r.version, r.vector, r.metadata, r.fingerprint, r.checksum"
-_BY_ID = f"SELECT {_COLUMNS} FROM carray(?) AS wanted CROSS JOIN records AS r ON r.id = wanted.value"
-_BY_KEY = f"SELECT {_COLUMNS} FROM carray(?) AS wanted CROSS JOIN records AS r ON r.key = wanted.value"
-_PAGE = f"SELECT {_COLUMNS} FROM records AS r WHERE r.id > ? ORDER BY r.id LIMIT ?"
-_SCAN = f"SELECT {_COLUMNS} FROM records AS r WHERE r.key > ? ORDER BY r.key"
+RECORD_COLUMNS = "r.key, r.id, r.version, r.vector, r.metadata, r.fingerprint, r.checksum"
+"""Of table `records AS r`, in the order of `RecordRow`."""
+_BY_ID = f"SELECT {RECORD_COLUMNS} FROM carray(?) AS wanted CROSS JOIN records AS r ON r.id = wanted.value"
+_BY_KEY = f"SELECT {RECORD_COLUMNS} FROM carray(?) AS wanted CROSS JOIN records AS r ON r.key = wanted.value"
+_PAGE = f"SELECT {RECORD_COLUMNS} FROM records AS r WHERE r.id > ? ORDER BY r.id LIMIT ?"
+_SCAN = f"SELECT {RECORD_COLUMNS} FROM records AS r WHERE r.key > ? ORDER BY r.key"
 # The index covers it: no vector is read.
 _VERSIONS = "SELECT key, version FROM records INDEXED BY records_by_version"
 _SOURCES = (

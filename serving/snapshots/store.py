@@ -26,7 +26,7 @@ from serving.snapshots.manifest import (
     check_snapshot_name,
 )
 
-__all__ = ["SNAPSHOTS_FOLDER", "SnapshotStore"]
+__all__ = ["SEAL_FILE", "SNAPSHOTS_FOLDER", "SnapshotStore", "read_snapshot", "seal_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ class SnapshotStore:
         check_snapshot_name(name)
         try:
             (draft / MANIFEST_FILE).write_bytes(manifest.to_json())
-            seal = _seal(draft, manifest, tick)
+            seal = seal_of(draft, manifest, tick=tick)
             (draft / SEAL_FILE).write_text(json.dumps(asdict(seal)), encoding="utf-8")
             with self._changing:
                 if (self._folder / name).exists():
@@ -187,15 +187,7 @@ class SnapshotStore:
         return self.get(name)
 
     def _read(self, name: str) -> tuple[SnapshotManifest, FileSeal]:
-        folder = self._existing(name)
-        try:
-            seal = FileSeal(**json.loads((folder / SEAL_FILE).read_text(encoding="utf-8")))
-            manifest = SnapshotManifest.from_json((folder / MANIFEST_FILE).read_bytes())
-        except (OSError, ValueError, TypeError) as error:
-            raise Corrupted(f"snapshot {name!r} cannot be read: {error}; delete it", snapshot=name) from error
-        if seal.size_bytes != archive_size(manifest):
-            raise Corrupted(f"the manifest of snapshot {name!r} does not match its seal; delete it", snapshot=name)
-        return manifest, seal
+        return read_snapshot(self._existing(name))
 
     def _existing(self, name: str) -> Path:
         check_snapshot_name(name)
@@ -205,7 +197,44 @@ class SnapshotStore:
         return folder
 
 
-def _seal(folder: Path, manifest: SnapshotManifest, tick: Callable[[int], None]) -> FileSeal:
+def read_snapshot(folder: Path) -> tuple[SnapshotManifest, FileSeal]:
+    """Reads what a snapshot says of itself.
+
+    Args:
+        folder: The snapshot's.
+
+    Returns:
+        Its manifest, and the seal over its archive.
+
+    Raises:
+        Corrupted: One of them cannot be read, or they do not belong together.
+        FailedPrecondition: A newer diptych wrote it.
+    """
+    name = folder.name
+    try:
+        seal = FileSeal(**json.loads((folder / SEAL_FILE).read_text(encoding="utf-8")))
+        manifest = SnapshotManifest.from_json((folder / MANIFEST_FILE).read_bytes())
+    except (OSError, ValueError, TypeError) as error:
+        raise Corrupted(f"snapshot {name!r} cannot be read: {error}; delete it", snapshot=name) from error
+    if seal.size_bytes != archive_size(manifest):
+        raise Corrupted(f"the manifest of snapshot {name!r} does not match its seal; delete it", snapshot=name)
+    return manifest, seal
+
+
+def seal_of(folder: Path, manifest: SnapshotManifest, *, tick: Callable[[int], None] = lambda _: None) -> FileSeal:
+    """Reads all of a snapshot's files.
+
+    Args:
+        folder: Holds them.
+        manifest: What they are.
+        tick: Told of the bytes read so far; may raise.
+
+    Returns:
+        Size and checksum of the archive that they make.
+
+    Raises:
+        Corrupted: A file is missing, or has another size.
+    """
     reader = ArchiveReader(folder, manifest)
     try:
         digest, done_bytes = hashlib.sha256(), 0
