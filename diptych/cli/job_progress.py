@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from diptych.client.sync import Client
     from diptych.client.types import Job
 
-__all__ = ["byte_bar", "wait_with_bar"]
+__all__ = ["byte_bar", "record_counter", "wait_with_bar"]
 
 
 @contextmanager
@@ -31,6 +31,28 @@ def byte_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(title, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total or None)
+
+
+@contextmanager
+def record_counter(title: str) -> Iterator[Callable[[int], None]]:
+    """Counts records on a terminal; silent elsewhere.
+
+    Args:
+        title: What is done.
+
+    Yields:
+        Takes the records done since the last time.
+    """
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), SpinnerColumn(), TextColumn("{task.completed:,.0f} records"))
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal, transient=True
+    ) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda count: progress.advance(task, count)
 
 
 def wait_with_bar(client: Client, job: Job, title: str) -> Job:
