@@ -62,7 +62,8 @@ class Export:
             first = list(islice(every, GROUP_RECORDS))
             chosen = schema_for(collection, first, sources=self.sources)
             records = _chained(first, every)
-            paths, count = [], 0
+            paths: list[Path] = []
+            count = 0
             while not paths or first:
                 path = self.out if is_file else self.out / f"records-{len(paths):05d}.parquet"
                 shard = _write(path, records if is_file else islice(records, self.shard_records), chosen, advance)
