@@ -20,6 +20,7 @@ from serving.errors import FailedPrecondition, ServingError
 from serving.maintenance.check_index import check_index
 from serving.maintenance.findings import CheckReport, Finding, Severity, Tick
 from serving.maintenance.inspection import inspected, structural_faults
+from serving.maintenance.write_ahead_log import log_fault
 
 __all__ = ["check_collection"]
 
@@ -28,6 +29,7 @@ _REMEDIES = {
     "record": "write the record anew, or `diptych repair --drop-damaged`",
     "source": "write the record anew, or `diptych repair --drop-damaged`",
     "definition": "the next start writes what the catalogue says; if the file is right, restore a snapshot",
+    "log": "compare with what was acknowledged; restore a snapshot, or write again what is lost",
     "index": "run `diptych repair` on the folder; the next start builds it anew too",
 }
 _MOST_DUPLICATES = 20
@@ -69,6 +71,9 @@ def check_collection(
     if not folder.is_dir():
         found.add("collection", f"its folder {folder.name} is missing")
         return
+    fault = log_fault(folder / f"{RECORDS_FILE}-wal")
+    if fault:
+        found.add("log", fault)
     try:
         with inspected(folder / RECORDS_FILE, RECORDS_SCHEMA) as connection:
             faults = structural_faults(connection)

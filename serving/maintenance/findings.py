@@ -29,7 +29,7 @@ class Finding:
 
     severity: Severity
     part: str
-    """`catalogue`, `collection`, `definition`, `record`, `source`, `index`, `snapshot`, `jobs` or `folder`."""
+    """`catalogue`, `collection`, `definition`, `log`, `record`, `source`, `index`, `snapshot`, `jobs` or `folder`."""
     subject: str
     """Name of the collection or snapshot, or a path within the data folder."""
     problem: str

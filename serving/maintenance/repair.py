@@ -14,7 +14,7 @@ from pathlib import Path
 
 from serving.collections.catalogue import CATALOGUE_FILE, COLLECTIONS_FOLDER, CollectionCatalogue
 from serving.collections.catalogue_table import CATALOGUE_SCHEMA, CatalogueTable, Entry, State, read_entries
-from serving.collections.collection import INDEX_FOLDER
+from serving.collections.collection import INDEX_FOLDER, RECORDS_FILE
 from serving.collections.config import CollectionsConfig
 from serving.collections.definition import Definition
 from serving.collections.definition_file import read_definition
@@ -69,9 +69,9 @@ def repair_folder(data_dir: Path, *, drop_damaged: bool, tick: Tick) -> RepairRe
         repair.catalogue()
         repair.places()
         found = check_locked(data_dir, tick=tick)
+        repair.others(found)
         repair.databases(found)
         repair.indexes(found)
-        repair.others(found)
     _open_and_build(data_dir, report, tick)
     with locked_folder(data_dir):
         report.after = check_locked(data_dir, tick=tick)
@@ -164,6 +164,8 @@ class _Repair:
                 continue
             if finding.part == "snapshot":
                 self._take_out_snapshot(finding)
+            elif finding.part == "log":
+                self._keep_log(finding)
             elif finding.part == "jobs":
                 for suffix in ("", "-wal", "-shm"):
                     self._set_aside(self._data_dir / f"{JOBS_FILE}{suffix}")
@@ -193,6 +195,15 @@ class _Repair:
             return
         self._set_aside(self._data_dir / SNAPSHOTS_FOLDER / finding.subject)
         self._did(f"snapshot {finding.subject!r}: taken out, because it is damaged")
+
+    def _keep_log(self, finding: Finding) -> None:
+        # Opening the database ends the log before the damage, and with it what could still be read behind it.
+        for path in self._parent.glob(f"*.{finding.uid}/{RECORDS_FILE}*"):
+            self._quarantine.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, self._quarantine / f"{path.parent.name}.{path.name}")
+            sync_path(self._quarantine / f"{path.parent.name}.{path.name}")
+        kept = f"the database as it was is kept in {QUARANTINE_FOLDER}/"
+        self._report.refusals.append(f"collection {finding.subject!r}: {finding.problem}; {kept}")
 
     def _definitions(self) -> list[Definition]:
         found = []

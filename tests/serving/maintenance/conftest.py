@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def sound_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     runner = JobRunner(folder / JOBS_FILE, JOB_KINDS, Workplace(catalogue=catalogue, snapshots=store))
     job = runner.submit(TakeSnapshot(snapshot="alpha-copy", collection="alpha"))
     while not runner.get(job.name).state.is_end:
-        pass
+        time.sleep(0.01)
     assert runner.get(job.name).error is None
     runner.close()
     catalogue.close()
