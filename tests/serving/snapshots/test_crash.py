@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diptych.client.errors import ClientError
+from diptych.client.calls import RetryPolicy
+from diptych.client.errors import ClientError, UnavailableError
 from diptych.client.sync import Client
+from serving.jobs.kind import Cancelled, JobStopped, Progress
+from serving.jobs.workplace import Workplace
+from serving.snapshots.take import TakeSnapshot
+from tests.serving.running_server import running_server
 
 DIMENSION = 64
 RECORDS = 3_000
@@ -98,3 +104,32 @@ def test_a_kill_in_mid_snapshot_and_in_mid_restore_is_made_good_by_the_restart(t
 @pytest.mark.parametrize("delay_s", [0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12])
 def test_a_kill_at_many_moments_is_made_good_by_the_restart(tmp_path: Path, delay_s: float) -> None:
     run_round(tmp_path, delay_s)
+
+
+def test_a_drain_lets_watchers_go_and_leaves_the_job_to_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, run = threading.Event(), TakeSnapshot.run
+
+    def wait_to_be_stopped(self: TakeSnapshot, workplace: Workplace, progress: Progress, cancelled: Cancelled) -> None:
+        begun.set()
+        while not cancelled():
+            time.sleep(0.01)
+        raise JobStopped
+
+    monkeypatch.setattr(TakeSnapshot, "run", wait_to_be_stopped)
+    with running_server(tmp_path, []) as running, Client(running.address, retries=RetryPolicy(attempts=1)) as client:
+        client.create_collection("notes", dimension=2)
+        job = client.create_snapshot("notes")
+        assert begun.wait(10)
+        watching = client.watch_job(job.name)
+        assert next(watching).state == "running"
+        closing = running.begin_close()
+        with pytest.raises(UnavailableError, match="watch the job again") as caught:
+            list(watching)
+        assert caught.value.reason == "DRAINING"
+        assert closing.result(20)
+    monkeypatch.setattr(TakeSnapshot, "run", run)
+    with running_server(tmp_path, []) as running, Client(running.address) as client:
+        assert client.wait_for_job(job.name).state == "succeeded"
+        assert client.snapshot(job.subject).record_count == 0
