@@ -20,6 +20,14 @@ from serving.maintenance.inspection import inspected
 __all__ = ["DamagedRecord", "Salvage", "salvaging"]
 
 
+_KEY_SOURCES = (
+    ("NOT INDEXED", "x''", "key"),
+    ("INDEXED BY records_by_version", "x''", "version"),
+    ("INDEXED BY sqlite_autoindex_records_1", "id", "id"),
+)
+"""Where keys are found: hint, column that has the id, order in which it is gone through."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DamagedRecord:
     """What cannot be taken over as it was."""
@@ -72,15 +80,18 @@ class Salvage:
     def _keys(self) -> dict[int, bytes]:
         """Returns every key that table or index know, with the id where the index has it."""
         found: dict[int, bytes] = {}
-        for source in ("NOT INDEXED", "INDEXED BY records_by_version", "INDEXED BY sqlite_autoindex_records_1"):
-            column = "id" if "autoindex" in source else "x''"
-            order = {"NOT INDEXED": "key", "INDEXED BY records_by_version": "version"}.get(source, "id")
+        is_complete = False
+        for source, column, order in _KEY_SOURCES:
             # From both ends: what lies behind a page that cannot be read is reached from the other side.
             for direction in ("ASC", "DESC"):
                 statement = f"SELECT key, {column} FROM records {source} ORDER BY {order} {direction}"
                 with suppress(apsw.Error):
                     for key, identifier in cast("Iterable[tuple[int, bytes]]", self.connection.execute(statement)):
                         found[key] = identifier or found.get(key, b"")
+                    is_complete = True
+        if not is_complete:
+            problem = "some records lie on pages that cannot be read, and no index says which they are"
+            self._note(0, b"", problem, None)
         return found
 
     def _newest_of_each_id(self, keys: Iterable[int]) -> dict[bytes, int]:

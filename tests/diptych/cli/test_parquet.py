@@ -17,12 +17,12 @@ import diptych.cli.import_records
 from diptych.cli.main import main
 from diptych.cli.parquet_form import decode_metadata, encode_metadata
 from diptych.client.sync import Client
-from diptych.client.types import GeoPoint
+from diptych.client.types import GeoPoint, MetadataValue
 from tests.serving.fake_encoders import FakeEncoder
 from tests.serving.running_server import RunningServer, running_server
 
 Run = Callable[..., tuple[int, str, str]]
-METADATA = {
+METADATA: dict[str, MetadataValue] = {
     "year": 2**60,
     "share": 0.5,
     "far": float("inf"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -144,6 +145,23 @@ def test_a_job_that_does_not_resume_says_so(open_runner: Open) -> None:
     assert again.state is JobState.FAILED
     assert isinstance(again.error, JobFailed)
     assert again.error.message == "the server stopped while the job ran; start it again"
+
+
+@pytest.mark.parametrize(("kind", "state"), [(CountOnce, JobState.FAILED), (Count, JobState.SUCCEEDED)])
+def test_after_a_crash_too_a_job_goes_on_or_says_that_it_cannot(
+    open_runner: Open, tmp_path: Path, kind: type[Count], state: JobState
+) -> None:
+    job = waiting(open_runner(), "a", kind)
+    # What lies on the disk now is what a killed process leaves.
+    for file in tmp_path.glob("jobs.sqlite*"):
+        shutil.copy(file, tmp_path / f"crashed-{file.name}")
+    GATES["a"].set()
+    again = JobRunner(tmp_path / "crashed-jobs.sqlite", KINDS, NOWHERE)
+    try:
+        assert ended(again, job.name).state is state
+        assert (again.get(job.name).error is None) == (kind is Count)
+    finally:
+        again.close()
 
 
 def test_a_job_that_waited_is_run_after_a_restart_whether_it_resumes_or_not(open_runner: Open) -> None:

@@ -12,7 +12,6 @@ import apsw
 import numpy as np
 import pytest
 
-import serving.maintenance.rebuild_records
 from serving.collections.catalogue import CollectionCatalogue
 from serving.collections.types import Record
 from serving.maintenance.check import check_folder
@@ -142,6 +141,29 @@ def test_records_on_a_page_that_cannot_be_read_are_named_and_taken_out_only_wher
     assert all(one["id"].startswith("alpha-") for one in lost)
     assert f"{len(lost)} damaged were taken out: 'alpha-" in report.actions[0]
     check_nothing_is_lost(folder, sound_folder, without=frozenset(one["id"] for one in lost))
+
+
+def test_records_that_no_index_knows_any_more_are_not_lost_without_a_word(
+    folder: Path, place: Place, sound_folder: Path
+) -> None:
+    path = place(RECORDS)
+    leaves = pages_of(path, "records")
+    for page in (
+        leaves[1],
+        *pages_of(path, "records_by_version"),
+        *pages_of(path, "sqlite_autoindex_records_1"),
+    ):
+        ruin(path, page)
+    assert "no index says which they are" in repair(folder).refusals[0]
+    report = repair(folder, drop_damaged=True)
+    assert "no index says which they are" in report.actions[0]
+    assert report.after.is_sound
+    # What lies before the page and what lies behind it is there.
+    expected = all_records(Path(shutil.copytree(sound_folder, folder.parent / "original")), "alpha")
+    found = all_records(folder, "alpha")
+    assert all(same(found[name], expected[name]) for name in found)
+    assert {"alpha-0003", "alpha-0149"} <= set(found)
+    assert 0 < len(expected) - len(found) < len(expected) / 2
 
 
 def test_a_record_that_fails_its_checksum_is_kept_aside_as_it_is(
@@ -274,7 +296,7 @@ def test_a_repair_that_is_cut_off_between_its_last_steps_is_ended_by_the_next(
             raise _StopError
         return rename(self, target)
 
-    monkeypatch.setattr(serving.maintenance.rebuild_records.Path, "rename", rename_until)
+    monkeypatch.setattr(Path, "rename", rename_until)
     with pytest.raises(_StopError):
         repair(folder)
     monkeypatch.undo()

@@ -101,6 +101,7 @@ def evil_manifest(name: str) -> bytes:
 
 
 HOSTILE: dict[str, Callable[[], bytes]] = {
+    "another first name": lambda: pack([("other.json", manifest_of().to_json()), (RECORDS_FILE, CONTENT)]),
     "another order": lambda: pack([(RECORDS_FILE, CONTENT), (MANIFEST_FILE, manifest_of().to_json())]),
     "a path upwards": lambda: pack([(MANIFEST_FILE, evil_manifest("../evil")), ("../evil", CONTENT)]),
     "an absolute path": lambda: pack([(MANIFEST_FILE, evil_manifest("/tmp/evil")), ("/tmp/evil", CONTENT)]),
