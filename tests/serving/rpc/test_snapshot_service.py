@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -86,7 +87,7 @@ def test_a_snapshot_becomes_a_collection_with_all_that_was_in_it(tidy: Client, c
     assert tidy.search("other", text="two", k=1).ids == ["b"]
     assert tidy.upsert("other", ["d"], texts=["new"]).sequence == 5
     asked = health_pb2.HealthCheckRequest(service="collection/other").SerializeToString()
-    check = channel.unary_unary("/grpc.health.v1.Health/Check")
+    check: Any = channel.unary_unary("/grpc.health.v1.Health/Check")
     assert health_pb2.HealthCheckResponse.FromString(check(asked)).status == health_pb2.HealthCheckResponse.SERVING
 
 
