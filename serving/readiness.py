@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from serving.backend import Backend
 from serving.collections.catalogue import CollectionCatalogue
 from serving.encoders.state import EncoderPhase
@@ -43,6 +45,12 @@ class Readiness:
         """
         for info in catalogue.list():
             self._health.set(f"collection/{info.spec.name}", serving=True)
+        loop = asyncio.get_running_loop()
+
+        def on_new(name: str) -> None:
+            loop.call_soon_threadsafe(lambda: self._health.set(f"collection/{name}", serving=True))
+
+        catalogue.listen(on_new)
         for name in catalogue.damaged():
             self._health.set(f"collection/{name}", serving=False)
         self._collections_open = True

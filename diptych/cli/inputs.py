@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RecordInput", "read_records"]
+__all__ = ["RecordInput", "metadata_value", "read_records"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
 
@@ -90,12 +90,19 @@ def _object(line: str, path: Path, place: str) -> RecordInput:
     content = value[given[0]]
     if given[0] == "image":
         content = path.parent / content
-    metadata = {name: _metadata_value(item) for name, item in value.get("metadata", {}).items()}
+    metadata = {name: metadata_value(item) for name, item in value.get("metadata", {}).items()}
     return RecordInput(id=str(value.get("id", place)), content=content, metadata=metadata)
 
 
-def _metadata_value(value: Any) -> Any:
-    """Returns a metadata value; JSON has no times and places, so that objects stand for them."""
+def metadata_value(value: Any) -> Any:
+    """Returns a metadata value; JSON has no times and places, so that objects stand for them.
+
+    Args:
+        value: As JSON has it.
+
+    Returns:
+        A time or a place for an object that stands for one; else the value itself.
+    """
     if isinstance(value, dict) and set(value) == {"timestamp"}:
         return datetime.fromisoformat(value["timestamp"])
     if isinstance(value, dict) and set(value) == {"latitude_deg", "longitude_deg"}:

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, Unpack
 import grpc
 from grpc import aio
 
+from diptych.client.aio_snapshots import AsyncSnapshotMethods
 from diptych.client.arguments import (
     BatchSearchArguments,
     CollectionArguments,
@@ -50,7 +51,7 @@ __all__ = ["AsyncClient"]
 Result = TypeVar("Result")
 
 
-class AsyncClient:
+class AsyncClient(AsyncSnapshotMethods):
     """Embeds, stores and searches on a diptych server, from asyncio.
 
         async with AsyncClient("127.0.0.1:50051") as client:

@@ -73,6 +73,8 @@ class UpsertArguments(TypedDict, total=False):
     """Embedding space of `vectors`."""
     allow_partial: bool
     """Whether good records are written when others fail."""
+    request_id: str
+    """What makes this batch known, at most 100 bytes: repeated, it is written once. A new one unless given."""
 
 
 class PartArguments(TypedDict, total=False):

@@ -29,6 +29,7 @@ from diptych.client.errors import ClientError
 from diptych.client.operations import collections, encoders, records, search
 from diptych.client.statuses import error_of_rpc
 from diptych.client.streams import embed_chunk, read_embed_chunk
+from diptych.client.sync_snapshots import SnapshotMethods
 from diptych.client.trace_context import trace_metadata
 from diptych.client.types import (
     Collection,
@@ -49,7 +50,7 @@ __all__ = ["Client"]
 Result = TypeVar("Result")
 
 
-class Client:
+class Client(SnapshotMethods):
     """Embeds, stores and searches on a diptych server.
 
     Calls may come from several threads. Failed calls are repeated where that is safe, within the deadline. Large

@@ -20,10 +20,12 @@ __all__ = [
     "Encoder",
     "GeoPoint",
     "Image",
+    "Job",
     "MetadataValue",
     "Neighbours",
     "Record",
     "ServerInformation",
+    "Snapshot",
     "StoredRecord",
     "WriteResult",
 ]
@@ -209,3 +211,43 @@ class ServerInformation:
     """By name, such as `max_message_bytes`."""
     unimplemented_methods: Sequence[str]
     """Methods that it declares but does not offer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """Long work on a server, at one moment."""
+
+    name: str
+    kind: str
+    """What is done, such as `snapshot` or `restore`."""
+    subject: str
+    """What it is done to."""
+    state: str
+    """`pending`, `running`, `succeeded`, `failed` or `cancelled`."""
+    done_count: int
+    total_count: int
+    """0 while that is not known."""
+    create_time: datetime
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    error: ClientError | None = None
+    """Why it failed."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing follows."""
+        return self.end_time is not None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """A copy of a collection at one sequence."""
+
+    name: str
+    collection: str
+    """What it was taken of."""
+    sequence: int
+    record_count: int
+    size_bytes: int
+    sha256: str
+    create_time: datetime

@@ -17,12 +17,13 @@ from serving.collections.collection import Collection
 from serving.collections.config import CollectionsConfig
 from serving.collections.database import disk_error
 from serving.collections.definition import Definition, check_display_name, check_spec
+from serving.collections.definition_file import write_definition
 from serving.collections.durable import sync_path
 from serving.collections.lock import FolderLock
 from serving.collections.types import CollectionInfo, CollectionSpec
 from serving.errors import CollectionExists, CollectionNotFound, Draining, ServingError
 
-__all__ = ["CollectionCatalogue"]
+__all__ = ["CATALOGUE_FILE", "COLLECTIONS_FOLDER", "CollectionCatalogue"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ class CollectionCatalogue:
         self._changing = threading.RLock()
         self._collections: dict[str, Collection] = {}
         self._damaged: dict[str, tuple[Definition, ServingError]] = {}
+        self._making: set[str] = set()
+        self._listeners: list[Callable[[str], None]] = []
         self._closed = False
         self._builders = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index-builder")
         try:
@@ -93,26 +96,56 @@ class CollectionCatalogue:
         """
         check_spec(spec)
         with self._changing:
-            self._check_open()
-            if spec.name in self._collections or spec.name in self._damaged:
-                raise CollectionExists(
-                    f"there is a collection {spec.name!r} already; delete it or choose another name",
-                    collection=spec.name,
-                )
-            now = self._clock()
-            definition = Definition(spec=spec, uid=secrets.token_hex(8), create_time=now, update_time=now)
-            self._table.add(definition)
-            try:
-                collection = self._make(definition)
-                self._table.set_state(definition.uid, State.ACTIVE)
-            except OSError as error:
-                self._clean_away(definition)
-                raise disk_error(error, f"collection {spec.name!r}") from error
-            except BaseException:
-                self._clean_away(definition)
-                raise
-            self._collections[spec.name] = collection
-            return collection.info()
+            definition = self._register(spec, secrets.token_hex(8))
+            return self._fill(definition, lambda folder: self._open(folder, definition, create=True))
+
+    def create_filled(self, spec: CollectionSpec, uid: str, fill: Callable[[Path], None]) -> CollectionInfo:
+        """Makes a new collection of files that are at hand; nobody sees it before it is whole.
+
+        Args:
+            spec: What it is.
+            uid: A new one, which the files name already.
+            fill: Writes the record into the collection's new folder; may take long.
+
+        Returns:
+            The collection as it stands.
+
+        Raises:
+            CollectionExists: There is one of that name, or one is being made.
+            Corrupted: The files are not this collection's.
+            StorageFull: The disk has no room.
+        """
+        check_spec(spec)
+        with self._changing:
+            definition = self._register(spec, uid)
+
+        def fill_and_open(folder: Path) -> Collection:
+            fill(folder)
+            return self._open(folder, definition)
+
+        info = self._fill(definition, fill_and_open)
+        for listener in self._listeners:
+            listener(spec.name)
+        return info
+
+    def has_uid(self, uid: str) -> bool:
+        """Says whether a collection of that uid is in service.
+
+        Args:
+            uid: Any.
+
+        Returns:
+            False while it is being made.
+        """
+        return any(collection.definition.uid == uid for collection in list(self._collections.values()))
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Tells a listener the name of every collection that `create_filled` makes, in that thread.
+
+        Args:
+            listener: Must return at once.
+        """
+        self._listeners.append(listener)
 
     def get(self, name: str) -> Collection:
         """Returns a collection.
@@ -157,6 +190,7 @@ class CollectionCatalogue:
             new = replace(old, spec=replace(old.spec, display_name=display_name), update_time=self._clock())
             self._table.redefine(new)
             collection.redefine(new)
+            write_definition(self._parent / new.folder_name, new)
             return collection.info()
 
     def delete(self, name: str) -> None:
@@ -207,7 +241,9 @@ class CollectionCatalogue:
                 continue
             name = definition.spec.name
             try:
-                self._collections[name] = self._open(definition)
+                folder = self._parent / definition.folder_name
+                self._collections[name] = self._open(folder, definition)
+                write_definition(folder, definition)
             except (ServingError, OSError) as error:
                 known_error = error if isinstance(error, ServingError) else disk_error(error, f"collection {name!r}")
                 detail = {"collection": name, "detail": known_error.message}
@@ -218,17 +254,46 @@ class CollectionCatalogue:
                 # Not ours to remove: someone may have put it there.
                 logger.warning("folder belongs to no collection", extra={"folder": str(folder)})
 
-    def _open(self, definition: Definition, *, create: bool = False) -> Collection:
-        folder = self._parent / definition.folder_name
+    def _open(self, folder: Path, definition: Definition, *, create: bool = False) -> Collection:
         return Collection(folder, definition, config=self._config, builders=self._builders, create=create)
 
-    def _make(self, definition: Definition) -> Collection:
-        folder = self._parent / definition.folder_name
-        folder.mkdir()
-        collection = self._open(definition, create=True)
-        sync_path(folder)
-        sync_path(self._parent)
-        return collection
+    def _register(self, spec: CollectionSpec, uid: str) -> Definition:
+        """Notes a collection as being made, which keeps its name."""
+        self._check_open()
+        if spec.name in self._collections or spec.name in self._damaged or spec.name in self._making:
+            raise CollectionExists(
+                f"there is a collection {spec.name!r} already; delete it or choose another name", collection=spec.name
+            )
+        now = self._clock()
+        definition = Definition(spec=spec, uid=uid, create_time=now, update_time=now)
+        self._table.add(definition)
+        self._making.add(spec.name)
+        return definition
+
+    def _fill(self, definition: Definition, make: Callable[[Path], Collection]) -> CollectionInfo:
+        """Makes a registered collection's folder and puts it into service, or leaves nothing."""
+        name, folder = definition.spec.name, self._parent / definition.folder_name
+        collection: Collection | None = None
+        try:
+            folder.mkdir()
+            collection = make(folder)
+            write_definition(folder, definition)
+            sync_path(folder)
+            sync_path(self._parent)
+            with self._changing:
+                self._table.set_state(definition.uid, State.ACTIVE)
+                self._collections[name] = collection
+            return collection.info()
+        except BaseException as error:
+            if collection is not None:
+                collection.close(deleted=True)
+            with self._changing:
+                self._clean_away(definition)
+            if isinstance(error, OSError):
+                raise disk_error(error, f"collection {name!r}") from error
+            raise
+        finally:
+            self._making.discard(name)
 
     def _clean_away(self, definition: Definition) -> None:
         folder = self._parent / definition.folder_name

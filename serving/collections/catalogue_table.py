@@ -14,7 +14,7 @@ import apsw
 from serving.collections.database import Schema, open_database, storage_errors
 from serving.collections.definition import Definition, spec_from_json, spec_to_json
 
-__all__ = ["CATALOGUE_SCHEMA", "CatalogueTable", "Entry", "State"]
+__all__ = ["CATALOGUE_SCHEMA", "CatalogueTable", "Entry", "State", "read_entries"]
 
 # The folder is made and removed between two commits here, so that a crash leaves a row that says what was going on.
 CATALOGUE_SCHEMA = Schema(
@@ -68,21 +68,7 @@ class CatalogueTable:
 
     def entries(self) -> list[Entry]:
         """Returns all rows, by name."""
-        statement = "SELECT uid, state, spec, create_time_us, update_time_us FROM collections ORDER BY name, uid"
-        with storage_errors("the catalogue", self._connection):
-            rows = cast("Sequence[tuple[str, str, str, int, int]]", self._connection.execute(statement).fetchall())
-        return [
-            Entry(
-                Definition(
-                    spec=spec_from_json(spec),
-                    uid=uid,
-                    create_time=_EPOCH + create_time_us * _MICROSECOND,
-                    update_time=_EPOCH + update_time_us * _MICROSECOND,
-                ),
-                State(state),
-            )
-            for uid, state, spec, create_time_us, update_time_us in rows
-        ]
+        return read_entries(self._connection)
 
     def add(self, definition: Definition) -> None:
         """Adds a collection that is being created.
@@ -138,3 +124,32 @@ class CatalogueTable:
     def _change(self, statement: str, *values: apsw.SQLiteValue) -> None:
         with storage_errors("the catalogue", self._connection):
             self._connection.execute(statement, values)
+
+
+def read_entries(connection: apsw.Connection) -> list[Entry]:
+    """Reads all rows.
+
+    Args:
+        connection: To a catalogue.
+
+    Returns:
+        By name.
+
+    Raises:
+        Corrupted: The database is damaged.
+    """
+    statement = "SELECT uid, state, spec, create_time_us, update_time_us FROM collections ORDER BY name, uid"
+    with storage_errors("the catalogue", connection):
+        rows = cast("Sequence[tuple[str, str, str, int, int]]", connection.execute(statement).fetchall())
+    return [
+        Entry(
+            Definition(
+                spec=spec_from_json(spec),
+                uid=uid,
+                create_time=_EPOCH + create_time_us * _MICROSECOND,
+                update_time=_EPOCH + update_time_us * _MICROSECOND,
+            ),
+            State(state),
+        )
+        for uid, state, spec, create_time_us, update_time_us in rows
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from serving.collections.write_calls import WriteCalls
 from serving.collections.writer import Writer
 from serving.errors import CollectionNotFound, Draining, InvalidInput, ServingError, Unavailable
 
-__all__ = ["Collection"]
+__all__ = ["INDEX_FOLDER", "RECORDS_FILE", "Collection"]
 
 RECORDS_FILE = "records.sqlite"
 INDEX_FOLDER = "index"
@@ -272,6 +272,20 @@ class Collection:
         if page_size < 1:
             raise InvalidInput(f"page_size ({page_size}) must be at least 1", page_size=page_size)
         return self._reader.page(encode_id(after_id) if after_id else b"", min(page_size, MAX_PAGE_RECORDS))
+
+    def copy_records(self, target: Path, *, cancelled: Callable[[], bool]) -> None:
+        """Copies the record as of one committed state, while writes go on.
+
+        Args:
+            target: Database file to make.
+            cancelled: Asked often; where it says so, the copy ends early and is unusable.
+
+        Raises:
+            Corrupted: The record is damaged.
+            StorageFull: The disk has no room.
+        """
+        self._check_in_service()
+        self._reader.copy_to(target, cancelled=cancelled)
 
     def redefine(self, definition: Definition) -> None:
         """Takes over what the catalogue changed.

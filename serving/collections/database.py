@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ import apsw
 from serving.errors import Corrupted, FailedPrecondition, ServingError, StorageFull, Unavailable
 
 __all__ = ["PAGE_BYTES", "Schema", "disk_error", "open_database", "read_scalar", "storage_error", "storage_errors"]
+
+logger = logging.getLogger(__name__)
 
 PAGE_BYTES = 16_384
 """Ten records of 384 dimensions a page; 4 KiB pages take 25 % more room and 40 % more time."""
@@ -32,10 +35,34 @@ class Schema:
     """SQLite's `user_version`: raised with every change of the tables."""
     statements: str
     """Creates the tables of this version."""
+    migrations: tuple[str, ...] = ()
+    """The statements that lead from version 1 to 2, from 2 to 3, ...; an older file is brought forward when opened."""
+
+    def __post_init__(self) -> None:
+        """Checks that every older version has its way forward.
+
+        Raises:
+            ValueError: A migration is missing, or there is one too many.
+        """
+        if len(self.migrations) != self.version - 1:
+            raise ValueError(
+                f"version {self.version} needs {self.version - 1} migrations, there are {len(self.migrations)}"
+            )
+
+    def migrate(self, connection: apsw.Connection, version: int) -> None:
+        """Brings the tables of an older version forward, inside a transaction of the caller's.
+
+        Args:
+            connection: To a database of that version.
+            version: In [1, `version`].
+        """
+        for statements in self.migrations[version - 1 :]:
+            connection.execute(statements)
+        connection.execute(f"PRAGMA user_version={self.version}")
 
 
 def open_database(path: Path, schema: Schema, *, create: bool, max_bytes: int | None = None) -> apsw.Connection:
-    """Opens a database for reading and writing.
+    """Opens a database for reading and writing; one of an older version is migrated, wholly or not at all.
 
     Args:
         path: Database file.
@@ -99,6 +126,12 @@ def _check_or_create(connection: apsw.Connection, path: Path, schema: Schema, cr
             found_version=version,
             supported_version=schema.version,
         )
+    if version < 1:
+        raise Corrupted(f"{path} has no data format ({version}); restore it from a backup", path=path)
+    if version < schema.version:
+        with connection:
+            schema.migrate(connection, version)
+        logger.info("database migrated", extra={"path": str(path), "version": schema.version})
 
 
 def read_scalar(connection: apsw.Connection, statement: str) -> int:

@@ -11,7 +11,7 @@ from serving.collections.config import MAX_DIMENSION
 from serving.collections.types import CollectionSpec, IndexKind, Metric
 from serving.errors import InvalidInput
 
-__all__ = ["Definition", "check_display_name", "check_spec", "spec_from_json", "spec_to_json"]
+__all__ = ["Definition", "check_display_name", "check_name", "check_spec", "spec_from_json", "spec_to_json"]
 
 _NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 _MAX_TEXT_BYTES = 512
@@ -43,17 +43,29 @@ def check_spec(spec: CollectionSpec) -> None:
     Raises:
         InvalidInput: The name, dimension or a text is out of bounds.
     """
-    if not _NAME.fullmatch(spec.name):
-        raise InvalidInput(
-            f"collection name {spec.name!r:.80} must be 1 to 63 characters of a-z, 0-9 and '-', "
-            "beginning with a letter and not ending in '-'",
-            name=spec.name[:80],
-        )
+    check_name(spec.name)
     if not 1 <= spec.dimension <= MAX_DIMENSION:
         raise InvalidInput(f"dimension ({spec.dimension}) must be in [1, {MAX_DIMENSION}]", dimension=spec.dimension)
     for field, text in (("space", spec.space), ("encoder", spec.encoder)):
         _check_text(field, text)
     check_display_name(spec.display_name)
+
+
+def check_name(name: str) -> None:
+    """Refuses what cannot be a collection's name.
+
+    Args:
+        name: What the caller asked for.
+
+    Raises:
+        InvalidInput: It has other characters, or too many.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(
+            f"collection name {name!r:.80} must be 1 to 63 characters of a-z, 0-9 and '-', "
+            "beginning with a letter and not ending in '-'",
+            name=name[:80],
+        )
 
 
 def check_display_name(display_name: str) -> None:

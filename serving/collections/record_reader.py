@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import cast
 
@@ -17,15 +17,18 @@ from serving.collections.record_codec import RecordRow, SourceRow, decode_record
 from serving.collections.types import Record
 from serving.errors import Draining
 
-__all__ = ["RecordReader"]
+__all__ = ["RECORD_COLUMNS", "RecordReader"]
 
 _IDLE_CONNECTIONS = 8
 _BUSY_MS = 5_000
-_COLUMNS = "r.key, r.id, r.version, r.vector, r.metadata, r.fingerprint, r.checksum"
-_BY_ID = f"SELECT {_COLUMNS} FROM carray(?) AS wanted CROSS JOIN records AS r ON r.id = wanted.value"
-_BY_KEY = f"SELECT {_COLUMNS} FROM carray(?) AS wanted CROSS JOIN records AS r ON r.key = wanted.value"
-_PAGE = f"SELECT {_COLUMNS} FROM records AS r WHERE r.id > ? ORDER BY r.id LIMIT ?"
-_SCAN = f"SELECT {_COLUMNS} FROM records AS r WHERE r.key > ? ORDER BY r.key"
+_COPY_STEPS = 20_000
+"""Steps of SQLite's machine between two questions whether a copy shall stop."""
+RECORD_COLUMNS = "r.key, r.id, r.version, r.vector, r.metadata, r.fingerprint, r.checksum"
+"""Of table `records AS r`, in the order of `RecordRow`."""
+_BY_ID = f"SELECT {RECORD_COLUMNS} FROM carray(?) AS wanted CROSS JOIN records AS r ON r.id = wanted.value"
+_BY_KEY = f"SELECT {RECORD_COLUMNS} FROM carray(?) AS wanted CROSS JOIN records AS r ON r.key = wanted.value"
+_PAGE = f"SELECT {RECORD_COLUMNS} FROM records AS r WHERE r.id > ? ORDER BY r.id LIMIT ?"
+_SCAN = f"SELECT {RECORD_COLUMNS} FROM records AS r WHERE r.key > ? ORDER BY r.key"
 # The index covers it: no vector is read.
 _VERSIONS = "SELECT key, version FROM records INDEXED BY records_by_version"
 _SOURCES = (
@@ -154,6 +157,30 @@ class RecordReader:
                 connection.close(True)
                 raise
             self._give_back(connection)
+
+    def copy_to(self, target: Path, *, cancelled: Callable[[], bool]) -> None:
+        """Copies the database, compacted, as of one committed state; writes go on.
+
+        Args:
+            target: File to make; nothing may be there. It is not synchronised yet.
+            cancelled: Asked every few milliseconds; the copy then ends early, and is unusable.
+
+        Raises:
+            Corrupted: The database is damaged.
+            StorageFull: The disk has no room.
+            Draining: The collection is closed.
+        """
+        if self._closed:
+            raise Draining(f"collection {self._name!r} is closed", collection=self._name)
+        connection = self._open()
+        try:
+            # The statement writes another file than the database, which this would forbid all the same.
+            connection.execute("PRAGMA query_only=OFF").fetchall()
+            connection.set_progress_handler(cancelled, _COPY_STEPS)
+            with storage_errors(f"a copy of collection {self._name!r}", connection), suppress(apsw.InterruptError):
+                connection.execute("VACUUM INTO ?", (str(target),))
+        finally:
+            connection.close(True)
 
     def close(self) -> None:
         """Closes idle connections now and lent ones when they come back."""

@@ -10,7 +10,7 @@ from serving.collections.database import Schema, open_database, read_scalar, sto
 from serving.collections.types import CollectionSpec
 from serving.errors import Corrupted
 
-__all__ = ["RECORDS_SCHEMA", "open_records", "read_sequence", "write_sequence"]
+__all__ = ["RECORDS_SCHEMA", "adopt_records", "open_records", "read_sequence", "write_sequence"]
 
 # A record's key is the sequence that wrote its vector: rows are appended in key order, and what an index built at some
 # sequence lacks is one range of keys. Sources live apart, so that scanning vectors reads no text or images. All that a
@@ -85,6 +85,29 @@ def open_records(
             collection=spec.name,
         )
     return connection
+
+
+def adopt_records(path: Path, spec: CollectionSpec, uid: str) -> None:
+    """Makes a copied database the one of a new collection, durably.
+
+    Args:
+        path: Database file, of this version of the format or an older one.
+        spec: The new collection; its space, dimension and metric are those of the copied one.
+        uid: The new collection's.
+
+    Raises:
+        Corrupted: It is damaged, or of another space, dimension or metric.
+        FailedPrecondition: It was written by a newer diptych.
+        StorageFull: The disk has no room.
+    """
+    connection = open_database(path, RECORDS_SCHEMA, create=False)
+    try:
+        with storage_errors(f"collection {spec.name!r}", connection):
+            connection.execute("UPDATE collection SET uid = ?", (uid,))
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    finally:
+        connection.close(True)
+    open_records(path, spec, uid, create=False).close(True)
 
 
 def read_sequence(connection: apsw.Connection) -> int:

@@ -59,14 +59,15 @@ def upsert_requests(
         inputs = inputs_of(arguments.get("texts"), arguments.get("images"))
     records = record_writes(ids, inputs, arguments.get("metadata"), arguments.get("if_versions"))
     row_bytes = 4 * vectors.shape[1] if vectors is not None else 0
-    for run in chunk_slices([record.ByteSize() + row_bytes for record in records]):
+    request_id = arguments.get("request_id", "")
+    for number, run in enumerate(chunk_slices([record.ByteSize() + row_bytes for record in records])):
         yield pb.UpsertRecordsRequest(
             collection=collection,
             records=records[run],
             vectors=tensor_of_vectors(vectors[run]) if vectors is not None else None,
             space=space,
             allow_partial=arguments.get("allow_partial", False),
-            request_id=uuid.uuid4().hex,
+            request_id=f"{request_id}-{number}" if request_id else uuid.uuid4().hex,
         )
 
 
