@@ -8,6 +8,11 @@ from dataclasses import dataclass
 __all__ = [
     "MAX_BATCH_RECORDS",
     "MAX_DIMENSION",
+    "MAX_FIELDS",
+    "MAX_FIELD_NAME_BYTES",
+    "MAX_FILTER_CONDITIONS",
+    "MAX_FILTER_DEPTH",
+    "MAX_FILTER_VALUES",
     "MAX_ID_BYTES",
     "MAX_K",
     "MAX_METADATA_BYTES",
@@ -34,6 +39,16 @@ MAX_METADATA_BYTES = 65_536
 """Largest metadata of one record, as encoded."""
 MAX_REQUEST_ID_BYTES = 128
 """Longest request id, in UTF-8 bytes."""
+MAX_FIELDS = 64
+"""Most declared fields of one collection."""
+MAX_FIELD_NAME_BYTES = 128
+"""Longest name of a declared field, in UTF-8 bytes."""
+MAX_FILTER_DEPTH = 16
+"""Deepest nesting of conditions in one filter."""
+MAX_FILTER_CONDITIONS = 256
+"""Most conditions in one filter, and, or and not among them."""
+MAX_FILTER_VALUES = 10_000
+"""Most values that the conditions of one filter compare with."""
 MAX_NORM = 1e18
 """Longest vector of a collection that is not cosine: squared distances must fit a float32."""
 
