@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -11,13 +12,17 @@ from numpy.typing import NDArray
 
 from serving.collections.config import MAX_PAGE_RECORDS, CollectionsConfig
 from serving.collections.definition import Definition
+from serving.collections.filters.conditions import Condition
+from serving.collections.filters.fields import check_fields, new_fields
 from serving.collections.index.derived import DerivedIndex
 from serving.collections.index.view import Found, IndexView
+from serving.collections.listing import Page, page_matching
 from serving.collections.record_reader import RecordReader
 from serving.collections.record_schema import open_records
 from serving.collections.search import check_k, check_sequence, hits_with_records, hits_without_records
 from serving.collections.types import (
     CollectionInfo,
+    FieldDefinition,
     Hits,
     IndexKind,
     MetadataValue,
@@ -81,7 +86,11 @@ class Collection:
         self._writer = Writer(
             connection, name=spec.name, on_commit=self._index.on_commit, on_death=self._on_writer_death
         )
-        self._write_calls = WriteCalls(spec, self._writer, remembered=config.remembered_requests)
+        self._write_calls = WriteCalls(
+            spec, self._writer, lambda: self._index.view, remembered=config.remembered_requests
+        )
+        self.redefining = threading.Lock()
+        """Held while the definition changes."""
         self._index.follow(self._writer)
 
     @property
@@ -170,6 +179,24 @@ class Collection:
         self._check_in_service()
         return self._write_calls.delete(ids, request_id=request_id)
 
+    def delete_matching(self, where: Condition, *, request_id: str = "") -> WriteOutcome:
+        """Deletes the records for which a filter holds, in one commit.
+
+        Args:
+            where: The filter.
+            request_id: As in `upsert`.
+
+        Returns:
+            Per deleted record the sequence of its deletion.
+
+        Raises:
+            InvalidInput: The declared fields cannot answer the filter.
+            Corrupted: A record is damaged: nobody knows whether it matches.
+            StorageFull: The disk has no room even for this.
+        """
+        self._check_in_service()
+        return self._write_calls.delete_matching(where, request_id=request_id)
+
     def get(self, ids: Sequence[str], *, min_sequence: int = 0) -> list[Record | None]:
         """Returns records by id.
 
@@ -191,10 +218,22 @@ class Collection:
         records = self._reader.by_ids(tuple(set(encoded)))
         return [records.get(identifier) for identifier in encoded]
 
-    def count(self) -> int:
-        """Returns how many records the collection holds."""
+    def count(self, where: Condition | None = None) -> int:
+        """Returns how many records the collection holds.
+
+        Args:
+            where: Counts only records for which this holds; `None`: all.
+
+        Returns:
+            Their number, as of one committed state.
+
+        Raises:
+            InvalidInput: The declared fields cannot answer the filter.
+            Corrupted: A record is damaged: nobody knows whether it matches.
+        """
         self._check_in_service()
-        return self._index.view.record_count
+        view = self._index.view
+        return view.record_count if where is None else view.matching(where).living_count
 
     def search(
         self,
@@ -204,6 +243,7 @@ class Collection:
         k: int,
         exact: bool = False,
         score_threshold: float | None = None,
+        where: Condition | None = None,
         with_records: bool = False,
         min_sequence: int = 0,
     ) -> list[Hits]:
@@ -215,6 +255,7 @@ class Collection:
             k: Neighbours a query, in [1, `MAX_K`].
             exact: Scores every record, whatever index there is.
             score_threshold: Leaves out lower scores.
+            where: Finds only records for which this holds; `None`: all.
             with_records: Returns the records too.
             min_sequence: A sequence this collection has returned; what it wrote is seen.
 
@@ -224,7 +265,8 @@ class Collection:
         Raises:
             SpaceMismatch: The queries belong to another space, whatever their dimension.
             DimensionMismatch: They have another width.
-            InvalidInput: A query is zero (cosine), NaN or infinite; or k is below 1.
+            InvalidInput: A query is zero (cosine), NaN or infinite; k is below 1; or the declared fields cannot
+                answer the filter.
             InputTooLarge: k or the number of queries is over its limit.
             VersionMismatch: `min_sequence` lies in the future.
             Corrupted: A record that might belong into the answer is damaged.
@@ -237,10 +279,10 @@ class Collection:
         check_sequence(min_sequence, self._index.view.sequence)
 
         def search(view: IndexView) -> list[Found]:
-            return view.search(prepared, k, exact=exact, score_threshold=score_threshold)
+            return view.matching(where).search(prepared, k, exact=exact, score_threshold=score_threshold)
 
         if with_records:
-            return hits_with_records(lambda: self._index.view, search, self._reader)
+            return hits_with_records(lambda: self._index.view, search, self._reader, where)
         return hits_without_records(search(self._index.view))
 
     def settle(self, timeout_s: float) -> bool:
@@ -269,17 +311,52 @@ class Collection:
             Corrupted: A record is not what was written.
         """
         self._check_in_service()
-        if page_size < 1:
-            raise InvalidInput(f"page_size ({page_size}) must be at least 1", page_size=page_size)
-        return self._reader.page(encode_id(after_id) if after_id else b"", min(page_size, MAX_PAGE_RECORDS))
+        return self._reader.page(encode_id(after_id) if after_id else b"", _page_size(page_size))
+
+    def list_matching(self, where: Condition, *, page_size: int, after_id: str = "") -> Page:
+        """Returns records for which a filter holds, in the bytewise order of their ids.
+
+        Args:
+            where: The filter.
+            page_size: As in `list`.
+            after_id: Where the last page ended; empty: from the beginning.
+
+        Returns:
+            The page, and where the next one begins.
+
+        Raises:
+            InvalidInput: As in `list`, or the declared fields cannot answer the filter.
+            Corrupted: A record is not what was written.
+        """
+        self._check_in_service()
+        size, after = _page_size(page_size), encode_id(after_id) if after_id else b""
+        return page_matching(lambda: self._index.view, self._reader, where, after_id=after, size=size)
+
+    def add_fields(self, fields: Sequence[FieldDefinition]) -> None:
+        """Fills those of some fields that are new from the record; returns once filters may name them.
+
+        Args:
+            fields: Some, or all, that are declared already.
+
+        Raises:
+            InvalidInput: One cannot be declared.
+            FailedPrecondition: One is declared with another type, or a record contradicts it.
+            Corrupted: A record is damaged.
+        """
+        self._check_in_service()
+        check_fields(fields)
+        new = new_fields(self._definition.spec.fields, fields)
+        if new:
+            self._index.declare(new)
 
     def redefine(self, definition: Definition) -> None:
-        """Takes over what the catalogue changed.
+        """Takes over what the catalogue changed, and drops the fields that are declared no more.
 
         Args:
             definition: Of the same collection.
         """
         self._definition = definition
+        self._index.keep_fields([field.name for field in definition.spec.fields])
 
     def close(self, *, deleted: bool = False) -> None:
         """Finishes accepted writes, gives up a running index build, and closes the files.
@@ -308,3 +385,9 @@ class Collection:
             f"collection {name!r} has stopped ({type(error).__name__}); see the server's log and restart it",
             collection=name,
         )
+
+
+def _page_size(asked: int) -> int:
+    if asked < 1:
+        raise InvalidInput(f"page_size ({asked}) must be at least 1", page_size=asked)
+    return min(asked, MAX_PAGE_RECORDS)

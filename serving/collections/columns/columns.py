@@ -14,7 +14,7 @@ from serving.collections.columns.dictionary import Dictionary
 from serving.collections.columns.lists import ListColumn
 from serving.collections.types import FieldDefinition, FieldType, MetadataValue
 
-__all__ = ["Columns", "ColumnsView", "FieldView", "new_column", "to_microseconds"]
+__all__ = ["Columns", "ColumnsView", "FieldView", "new_column", "places", "to_microseconds"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -31,6 +31,22 @@ def to_microseconds(moment: datetime) -> int:
         Microseconds since 1970-01-01 UTC.
     """
     return (moment - _EPOCH) // _MICROSECOND
+
+
+def places(old_keys: NDArray[np.int64], new_keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns where records stood before rows were rearranged.
+
+    Args:
+        old_keys: `[m]`, ascending.
+        new_keys: `[n]`.
+
+    Returns:
+        `[n]` indices of `old_keys`; -1 where a key is not there.
+    """
+    rows = np.searchsorted(old_keys, new_keys)
+    known = rows < len(old_keys)
+    known[known] = old_keys[rows[known]] == new_keys[known]
+    return np.where(known, rows, -1)
 
 
 def new_column(kind: FieldType, dictionary: Dictionary) -> Column:

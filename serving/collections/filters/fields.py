@@ -19,9 +19,9 @@ from serving.collections.filters.conditions import (
     field_conditions,
 )
 from serving.collections.types import FieldDefinition, FieldType, GeoPoint, MetadataValue
-from serving.errors import InvalidInput
+from serving.errors import FailedPrecondition, InvalidInput
 
-__all__ = ["check_condition", "check_fields", "contradiction", "fits"]
+__all__ = ["check_condition", "check_fields", "contradiction", "fits", "new_fields"]
 
 _ORDERED = frozenset({FieldType.INTEGER, FieldType.FLOAT, FieldType.TIMESTAMP})
 _KINDS: dict[type, FieldType] = {
@@ -67,6 +67,30 @@ def check_fields(fields: Sequence[FieldDefinition]) -> None:
         if field.name in names:
             raise InvalidInput(f"field {field.name!r} is declared twice", field=field.name)
         names.add(field.name)
+
+
+def new_fields(declared: Iterable[FieldDefinition], wanted: Iterable[FieldDefinition]) -> list[FieldDefinition]:
+    """Returns which fields have to be declared anew.
+
+    Args:
+        declared: Those that are.
+        wanted: Those that shall be.
+
+    Returns:
+        Those that are not declared yet.
+
+    Raises:
+        FailedPrecondition: One is declared with another type.
+    """
+    known = {field.name: field.type for field in declared}
+    for field in wanted:
+        if known.get(field.name, field.type) is not field.type:
+            raise FailedPrecondition(
+                f"field {field.name!r} is declared as {known[field.name].value} already, not as {field.type.value}; "
+                "drop it first, then declare it anew",
+                field=field.name,
+            )
+    return [field for field in wanted if field.name not in known]
 
 
 def fits(kind: FieldType, value: MetadataValue | Sequence[str]) -> bool:
