@@ -57,6 +57,7 @@ VERBS: dict[str, Verb] = {
     "encoders alias": Verb("diptych.cli.encoders:Alias", "let a further name mean an encoder"),
     "encoders unalias": Verb("diptych.cli.encoders:Unalias", "remove a further name"),
     "collections create": Verb("diptych.cli.collections:Create", "create a collection"),
+    "collections update": Verb("diptych.cli.collections:Update", "rename a collection, add and drop its fields"),
     "collections list": Verb("diptych.cli.collections:List", "list the collections"),
     "collections get": Verb("diptych.cli.collections:Get", "show one collection"),
     "collections delete": Verb("diptych.cli.collections:Delete", "delete a collection and its records"),
@@ -64,7 +65,7 @@ VERBS: dict[str, Verb] = {
     "records get": Verb("diptych.cli.records:Get", "show records by id"),
     "records list": Verb("diptych.cli.records:List", "list records"),
     "records count": Verb("diptych.cli.records:Count", "count records"),
-    "records delete": Verb("diptych.cli.records:Delete", "delete records by id"),
+    "records delete": Verb("diptych.cli.records:Delete", "delete records by id or by filter"),
     "demo": Verb("diptych.cli.demo:Demo", "show the whole line on real data in some minutes"),
 }
 """Every verb of the command, by the words the user types."""

@@ -13,7 +13,7 @@ from diptych.v1 import job_service_pb2, snapshot_service_pb2
 from serving.errors import Unsupported
 from serving.rpc.generic_service import generic_service
 
-__all__ = ["ABSENT_SERVICES", "UNIMPLEMENTED_METHODS", "absent_service", "filter_refused", "refuse"]
+__all__ = ["ABSENT_SERVICES", "UNIMPLEMENTED_METHODS", "absent_service", "refuse"]
 
 ABSENT_SERVICES: tuple[ServiceDescriptor, ...] = (
     job_service_pb2.DESCRIPTOR.services_by_name["JobService"],
@@ -36,11 +36,6 @@ def refuse(method: str) -> Unsupported:
         The error, to be raised.
     """
     return Unsupported(f"{method} is not offered by this server yet", method=method)
-
-
-def filter_refused() -> Unsupported:
-    """Returns the error of a request with a filter, to be raised."""
-    return Unsupported("filters are not offered by this server yet; leave `filter` out", feature="filter")
 
 
 def absent_service(service: ServiceDescriptor) -> grpc.GenericRpcHandler:
