@@ -187,7 +187,7 @@ def without_contradictions(
     Returns:
         The records that are still good, and all errors.
     """
-    found = {write.index: contradiction(fields, write.values) for write in writes}
+    found = {write.index: contradiction(fields, write.values) for write in writes} if fields else {}
     refused: dict[int, ServingError] = {index: error for index, error in found.items() if error is not None}
     return [write for write in writes if write.index not in refused], {**errors, **refused}
 

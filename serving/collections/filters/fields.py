@@ -211,8 +211,9 @@ def _radius_problem(part: GeoRadius, kind: FieldType) -> str:
 
 
 def _kind_of(value: object) -> FieldType | None:
+    kind = _KINDS.get(type(value))
     # By the nearest ancestor: Python's True is a bool before it is an int.
-    return next((_KINDS[base] for base in type(value).__mro__ if base in _KINDS), None)
+    return kind or next((_KINDS[base] for base in type(value).__mro__ if base in _KINDS), None)
 
 
 def _is_exact_float(value: object) -> bool:

@@ -46,7 +46,7 @@ def plan_filtered(
     # Three standard deviations above the mean, so that one random filter in hundreds falls back to the scan.
     wanted = k + 3 * math.sqrt(k) + 6
     candidates = math.ceil(wanted * row_count / matching_count)
-    # Rows are copied once for all queries, which costs about as much as scoring them for one.
-    scan_cost = matching_count * (1 + query_count) / 2
+    # Rows are copied once for all queries; a further query costs an eighth of the first.
+    scan_cost = matching_count * (7 + query_count) / 8
     graph_cost = candidates * query_count * scan_ratio
     return Plan(scan=scan_cost <= graph_cost or candidates > widest_share * row_count, candidates=candidates)
