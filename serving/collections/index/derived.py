@@ -116,8 +116,11 @@ class DerivedIndex:
         Args:
             names: Those that stay.
         """
+        kept = frozenset(names)
+        if all(field.name in kept for field in self.view.columns.definitions):
+            return
         assert self._writer is not None
-        self._writer.between_commits(lambda: self._live.keep_fields(names))
+        self._writer.between_commits(lambda: self._live.keep_fields(kept))
 
     def settle(self, timeout_s: float) -> bool:
         """Waits until no build runs.
