@@ -1,8 +1,9 @@
-"""`diptych collections create|list|get|delete`."""
+"""`diptych collections create|update|list|get|delete`."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import dataclasses
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
@@ -13,9 +14,10 @@ from diptych.cli.printing import print_json, print_table
 if TYPE_CHECKING:
     from diptych.client.types import Collection
 
-__all__ = ["Create", "Delete", "Get", "List"]
+__all__ = ["Create", "Delete", "Get", "List", "Update"]
 
 Server = Annotated[Connection, tyro.conf.OmitArgPrefixes]
+Fields = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,9 +40,12 @@ class Create:
     """A name for people."""
     retain_sources: bool = False
     """Keep the text or image of each record."""
+    field: Fields = ()
+    """NAME:TYPE of a metadata field that filters may name; may be given several times. Types: string, integer, float,
+    bool, timestamp, string_list, geo_point."""
     json: bool = False
     """Print JSON instead of a table."""
-    connection: Server = field(default_factory=Connection)
+    connection: Server = dataclasses.field(default_factory=Connection)
     """The server."""
 
     def run(self) -> int:
@@ -55,8 +60,42 @@ class Create:
                 index=self.index,
                 display_name=self.display_name,
                 retain_sources=self.retain_sources,
+                fields=_fields(self.field),
             )
         _show([created], as_json=self.json, single=True)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Update:
+    """Changes a collection's display name, or adds and drops fields; returns once filters may name the new ones."""
+
+    name: Annotated[str, tyro.conf.Positional]
+    """Its name."""
+    display_name: str | None = None
+    """A new name for people."""
+    field: Fields = ()
+    """NAME:TYPE of a field to add, filled from the stored records; may be given several times."""
+    drop_field: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Name of a field to drop, its values stay in the metadata; may be given several times."""
+    json: bool = False
+    """Print JSON instead of a table."""
+    connection: Server = dataclasses.field(default_factory=Connection)
+    """The server."""
+
+    def run(self) -> int:
+        """Changes it and shows it."""
+        fields = None
+        with self.connection.open() as client:
+            if self.field or self.drop_field:
+                declared = client.collection(self.name).fields
+                unknown = [name for name in self.drop_field if name not in declared]
+                if unknown:
+                    raise ValueError(f"'{self.name}' declares no field {', '.join(map(repr, unknown))}")
+                kept = {name: kind for name, kind in declared.items() if name not in self.drop_field}
+                fields = {**kept, **_fields(self.field)}
+            changed = client.update_collection(self.name, display_name=self.display_name, fields=fields)
+        _show([changed], as_json=self.json, single=True)
         return 0
 
 
@@ -66,7 +105,7 @@ class List:
 
     json: bool = False
     """Print JSON instead of a table."""
-    connection: Server = field(default_factory=Connection)
+    connection: Server = dataclasses.field(default_factory=Connection)
     """The server."""
 
     def run(self) -> int:
@@ -85,7 +124,7 @@ class Get:
     """Its name."""
     json: bool = False
     """Print JSON instead of a table."""
-    connection: Server = field(default_factory=Connection)
+    connection: Server = dataclasses.field(default_factory=Connection)
     """The server."""
 
     def run(self) -> int:
@@ -106,7 +145,7 @@ class Delete:
     """A collection that is not there is no error."""
     json: bool = False
     """Print JSON instead of a line."""
-    connection: Server = field(default_factory=Connection)
+    connection: Server = dataclasses.field(default_factory=Connection)
     """The server."""
 
     def run(self) -> int:
@@ -120,13 +159,28 @@ class Delete:
         return 0
 
 
+def _fields(given: tuple[str, ...]) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for one in given:
+        name, colon, kind = one.rpartition(":")
+        if not colon or not name:
+            raise ValueError(f"--field {one!r} must be NAME:TYPE, as price:float")
+        if name in fields:
+            raise ValueError(f"--field names {name!r} twice")
+        fields[name] = kind.replace("-", "_")
+    return fields
+
+
 def _show(found: list[Collection], *, as_json: bool, single: bool = False) -> None:
     if as_json:
         print_json(found[0] if single else found)
         return
-    columns = ["name", "encoder", "dimension", "metric", "records", "index", "space"]
+    columns = ["name", "encoder", "dimension", "metric", "records", "index", "space", "fields"]
     rows = [
-        (one.name, one.encoder, one.dimension, one.metric, one.record_count, one.active_index, one.space[:16])
+        (
+            *(one.name, one.encoder, one.dimension, one.metric, one.record_count, one.active_index, one.space[:16]),
+            ", ".join(f"{name}:{kind}" for name, kind in one.fields.items()),
+        )
         for one in found
     ]
     print_table(columns, rows)

@@ -103,6 +103,8 @@ class List:
 
     collection: Annotated[str, tyro.conf.Positional]
     """The collection's name."""
+    filter: str | None = None
+    """List only records for which this holds, as 'price >= 10 and tag in ("a", "b")'."""
     limit: int = 100
     """Most records to list; 0 lists all."""
     vectors: bool = False
@@ -115,7 +117,7 @@ class List:
     def run(self) -> int:
         """Prints them."""
         with self.connection.open() as client:
-            every = client.records(self.collection, with_vectors=self.vectors)
+            every = client.records(self.collection, filter=self.filter, with_vectors=self.vectors)
             found = list(islice(every, self.limit or None))
         _show(found, as_json=self.json, vectors=self.vectors)
         return 0
@@ -127,6 +129,8 @@ class Count:
 
     collection: Annotated[str, tyro.conf.Positional]
     """The collection's name."""
+    filter: str | None = None
+    """Count only records for which this holds, as 'price >= 10 and tag in ("a", "b")'."""
     json: bool = False
     """Print JSON instead of a number."""
     connection: Server = field(default_factory=Connection)
@@ -135,7 +139,7 @@ class Count:
     def run(self) -> int:
         """Prints their number."""
         with self.connection.open() as client:
-            count = client.count(self.collection)
+            count = client.count(self.collection, filter=self.filter)
         if self.json:
             print_json({"collection": self.collection, "record_count": count})
         else:
@@ -145,12 +149,14 @@ class Count:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delete:
-    """Deletes records by id; ids that are not there are no error."""
+    """Deletes records by id, or all for which a filter holds; ids that are not there are no error."""
 
     collection: Annotated[str, tyro.conf.Positional]
     """The collection's name."""
-    ids: Annotated[tuple[str, ...], tyro.conf.Positional]
+    ids: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """The records' ids."""
+    filter: str | None = None
+    """Delete, in place of ids, the records for which this holds, as 'price >= 10 and tag in ("a", "b")'."""
     json: bool = False
     """Print JSON instead of a line."""
     connection: Server = field(default_factory=Connection)
@@ -159,7 +165,7 @@ class Delete:
     def run(self) -> int:
         """Deletes them."""
         with self.connection.open() as client:
-            result = client.delete(self.collection, self.ids)
+            result = client.delete(self.collection, self.ids or None, filter=self.filter)
         if self.json:
             print_json(result)
         else:

@@ -7,6 +7,7 @@ from typing import TypedDict
 
 from numpy.typing import ArrayLike
 
+from diptych.client.filters import Filter
 from diptych.client.types import Embeddings, Image, MetadataValue, StoredRecord
 
 __all__ = [
@@ -54,6 +55,9 @@ class CollectionArguments(TypedDict, total=False):
     """A name for people."""
     retain_sources: bool
     """Whether the text or image of each record is kept."""
+    fields: Mapping[str, str]
+    """Metadata fields that filters may name: `string`, `integer`, `float`, `bool`, `timestamp`, `string_list` or
+    `geo_point` by name. Other metadata is kept, but cannot be filtered by."""
 
 
 class UpsertArguments(TypedDict, total=False):
@@ -97,6 +101,8 @@ class SearchOptions(PartArguments, total=False):
     """Least score of a neighbour."""
     exact: bool
     """Whether every vector is compared, whatever the index."""
+    filter: Filter | str
+    """What must hold of a neighbour's metadata: `field("price") < 5`, or the same as text, `"price < 5"`."""
     min_sequence: int
     """A sequence that a write returned; the search sees that write."""
     space: str

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from diptych.client.types import GeoPoint, MetadataValue
 from diptych.v1 import metadata_pb2
 
-__all__ = ["metadata_of_values", "values_of_metadata"]
+__all__ = ["metadata_of_values", "values_of_metadata", "write_value"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 INT64 = range(-(2**63), 2**63)
@@ -28,11 +28,21 @@ def metadata_of_values(values: Mapping[str, MetadataValue]) -> metadata_pb2.Meta
     """
     message = metadata_pb2.Metadata()
     for name, value in values.items():
-        _write(message.values[name], name, value)
+        write_value(message.values[name], f"metadata '{name}'", value)
     return message
 
 
-def _write(message: metadata_pb2.MetadataValue, name: str, value: object) -> None:
+def write_value(message: metadata_pb2.MetadataValue, label: str, value: object) -> None:
+    """Writes one value into a message.
+
+    Args:
+        message: An empty one.
+        label: What the value is, for the error.
+        value: As in `metadata_of_values`.
+
+    Raises:
+        ValueError: It is of another type, or cannot be kept.
+    """
     # bool before int: Python's True is an int.
     match value:
         case bool():
@@ -40,41 +50,41 @@ def _write(message: metadata_pb2.MetadataValue, name: str, value: object) -> Non
         case str():
             message.string_value = value
         case int():
-            message.int64_value = _int64(name, value)
+            message.int64_value = _int64(label, value)
         case float():
             message.double_value = value
         case datetime():
-            message.timestamp_value.FromMicroseconds(_microseconds(name, value))
+            message.timestamp_value.FromMicroseconds(_microseconds(label, value))
         case GeoPoint():
             message.geo_point_value.latitude_deg = value.latitude_deg
             message.geo_point_value.longitude_deg = value.longitude_deg
         case list() | tuple():
             message.string_list_value.SetInParent()
-            message.string_list_value.values.extend(_strings(name, value))
+            message.string_list_value.values.extend(_strings(label, value))
         case _:
             raise ValueError(
-                f"metadata '{name}' is of type {type(value).__name__}; it must be str, int, float, bool, "
+                f"{label} is of type {type(value).__name__}; it must be str, int, float, bool, "
                 "datetime, GeoPoint or a list of str (an absent value is left out)"
             )
 
 
-def _int64(name: str, value: int) -> int:
+def _int64(label: str, value: int) -> int:
     if value not in INT64:
-        raise ValueError(f"metadata '{name}' ({value}) must fit 64 bits, signed")
+        raise ValueError(f"{label} ({value}) must fit 64 bits, signed")
     return value
 
 
-def _microseconds(name: str, value: datetime) -> int:
+def _microseconds(label: str, value: datetime) -> int:
     if value.tzinfo is None:
-        raise ValueError(f"metadata '{name}' ({value.isoformat()}) needs a time zone, such as datetime.UTC")
+        raise ValueError(f"{label} ({value.isoformat()}) needs a time zone, such as datetime.UTC")
     # Whole microseconds, so that no float rounds them.
     return (value - EPOCH) // timedelta(microseconds=1)
 
 
-def _strings(name: str, values: Sequence[object]) -> list[str]:
+def _strings(label: str, values: Sequence[object]) -> list[str]:
     strings = [value for value in values if isinstance(value, str)]
     if len(strings) != len(values):
-        raise ValueError(f"metadata '{name}' is a list; each of its elements must be a str")
+        raise ValueError(f"{label} is a list; each of its elements must be a str")
     return strings
 
 

@@ -171,6 +171,7 @@ def collection_of(message: collection_pb2.Collection) -> Collection:
         record_count=message.record_count,
         indexed_count=message.indexed_count,
         sequence=message.sequence,
+        fields={field.name: _word(collection_pb2.FieldType, field.type, "FIELD_TYPE_") for field in message.fields},
     )
 
 

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.client.arguments import EmbedOptions, PartArguments, SearchArguments, SearchOptions
+from diptych.client.expressions import parse_filter
+from diptych.client.filters import Filter
 from diptych.client.metadata import metadata_of_values
 from diptych.client.tensors import encoding_of, tensor_of_vector
 from diptych.client.types import Embeddings, Image, MetadataValue, StoredRecord
@@ -18,11 +20,13 @@ from diptych.v1 import (
     collection_service_pb2,
     embedding_pb2,
     encoder_service_pb2,
+    filter_pb2,
     search_service_pb2,
 )
 
 __all__ = [
     "embed_request",
+    "filter_message",
     "image_bytes",
     "inputs_of",
     "one_of",
@@ -198,7 +202,7 @@ def search_parameters(options: SearchOptions) -> search_service_pb2.SearchParame
         The message.
 
     Raises:
-        ValueError: `k` is below 1.
+        ValueError: `k` is below 1, or the filter cannot be read.
     """
     k = options.get("k", 10)
     if k < 1:
@@ -208,8 +212,23 @@ def search_parameters(options: SearchOptions) -> search_service_pb2.SearchParame
         score_threshold=options.get("score_threshold"),
         exact=options.get("exact", False),
         parts=parts_message(options, metadata=False),
+        filter=filter_message(options.get("filter")),
         min_sequence=options.get("min_sequence", 0),
     )
+
+
+def filter_message(given: Filter | str | None) -> filter_pb2.Filter | None:
+    """Returns a filter for the wire.
+
+    Args:
+        given: As built or written; None where there is none.
+
+    Returns:
+        The message; None where there is none.
+    """
+    if given is None:
+        return None
+    return (parse_filter(given) if isinstance(given, str) else given).message
 
 
 def query_message(arguments: SearchArguments) -> search_service_pb2.Query:

@@ -133,6 +133,8 @@ class Collection:
     indexed_count: int
     sequence: int
     """The number of the last write."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Types of the metadata fields that filters may name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,12 +3,14 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from diptych.v1 import embedding_pb2 as _embedding_pb2
 from diptych.v1 import metadata_pb2 as _metadata_pb2
 from diptych.v1 import tensor_pb2 as _tensor_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -20,6 +22,50 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _FieldType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FieldTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FieldType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FIELD_TYPE_UNSPECIFIED: _FieldType.ValueType  # 0
+    """Not stated; refused."""
+    FIELD_TYPE_STRING: _FieldType.ValueType  # 1
+    """Strings: equality, prefix."""
+    FIELD_TYPE_INTEGER: _FieldType.ValueType  # 2
+    """Signed 64-bit integers: equality, range."""
+    FIELD_TYPE_FLOAT: _FieldType.ValueType  # 3
+    """Doubles: equality, range."""
+    FIELD_TYPE_BOOL: _FieldType.ValueType  # 4
+    """Truth values: equality."""
+    FIELD_TYPE_TIMESTAMP: _FieldType.ValueType  # 5
+    """Points in time: equality, range."""
+    FIELD_TYPE_STRING_LIST: _FieldType.ValueType  # 6
+    """Lists of strings: equality means that the list contains the string."""
+    FIELD_TYPE_GEO_POINT: _FieldType.ValueType  # 7
+    """Places: radius."""
+
+class FieldType(_FieldType, metaclass=_FieldTypeEnumTypeWrapper):
+    """What the values of a field are, and what a filter may ask of them beside whether the field exists."""
+
+FIELD_TYPE_UNSPECIFIED: FieldType.ValueType  # 0
+"""Not stated; refused."""
+FIELD_TYPE_STRING: FieldType.ValueType  # 1
+"""Strings: equality, prefix."""
+FIELD_TYPE_INTEGER: FieldType.ValueType  # 2
+"""Signed 64-bit integers: equality, range."""
+FIELD_TYPE_FLOAT: FieldType.ValueType  # 3
+"""Doubles: equality, range."""
+FIELD_TYPE_BOOL: FieldType.ValueType  # 4
+"""Truth values: equality."""
+FIELD_TYPE_TIMESTAMP: FieldType.ValueType  # 5
+"""Points in time: equality, range."""
+FIELD_TYPE_STRING_LIST: FieldType.ValueType  # 6
+"""Lists of strings: equality means that the list contains the string."""
+FIELD_TYPE_GEO_POINT: FieldType.ValueType  # 7
+"""Places: radius."""
+Global___FieldType: _TypeAlias = FieldType  # noqa: Y015
 
 class _IndexKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -69,10 +115,11 @@ class Collection(_message.Message):
     INDEXED_COUNT_FIELD_NUMBER: _builtins.int
     ACTIVE_INDEX_KIND_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name; `^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`, unique on the server, fixed."""
     display_name: _builtins.str
-    """A name for people, at most 256 bytes; the only field that an update may change."""
+    """A name for people, at most 256 bytes. An update may change it."""
     encoder: _builtins.str
     """The encoder that embeds texts and images for it; empty where it takes vectors only. Fixed."""
     space: _builtins.str
@@ -103,6 +150,12 @@ class Collection(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last written to. Output only."""
 
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldDefinition]:
+        """The metadata fields that filters may name, at most 64. Other metadata is kept, but cannot be filtered by. An update
+        may add and drop them.
+        """
+
     def __init__(
         self,
         *,
@@ -120,14 +173,43 @@ class Collection(_message.Message):
         indexed_count: _builtins.int = ...,
         active_index_kind: Global___IndexKind.ValueType = ...,
         sequence: _builtins.int = ...,
+        fields: _abc.Iterable[Global___FieldDefinition] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_index_kind", b"active_index_kind", "create_time", b"create_time", "dimension", b"dimension", "display_name", b"display_name", "encoder", b"encoder", "index_kind", b"index_kind", "indexed_count", b"indexed_count", "metric", b"metric", "name", b"name", "record_count", b"record_count", "retain_sources", b"retain_sources", "sequence", b"sequence", "space", b"space", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_index_kind", b"active_index_kind", "create_time", b"create_time", "dimension", b"dimension", "display_name", b"display_name", "encoder", b"encoder", "fields", b"fields", "index_kind", b"index_kind", "indexed_count", b"indexed_count", "metric", b"metric", "name", b"name", "record_count", b"record_count", "retain_sources", b"retain_sources", "sequence", b"sequence", "space", b"space", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Collection: _TypeAlias = Collection  # noqa: Y015
+
+@_typing.final
+class FieldDefinition(_message.Message):
+    """A metadata field that filters may name. Writes whose metadata holds a value of another type under this name are
+    refused; integers are taken for floats where a double holds them exactly.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name: 1 to 128 bytes of printable UTF-8. Required."""
+    type: Global___FieldType.ValueType
+    """What its values are. Required."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        type: Global___FieldType.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FieldDefinition: _TypeAlias = FieldDefinition  # noqa: Y015
 
 @_typing.final
 class Record(_message.Message):

@@ -238,7 +238,9 @@ class UpdateCollectionRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change; only `display_name` can be."""
+        """What to change: `display_name`, `fields` or both. `fields` replaces them all: those that are new are added, those
+        that are missing are dropped.
+        """
 
     def __init__(
         self,
@@ -753,7 +755,7 @@ class DeleteRecordsRequest(_message.Message):
 
     @_builtins.property
     def filter(self) -> _filter_pb2.Filter:
-        """Deletes the records for which this holds."""
+        """Deletes the records for which this holds, all in one write."""
 
     def __init__(
         self,

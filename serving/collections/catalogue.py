@@ -6,7 +6,7 @@ import logging
 import secrets
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,7 +20,7 @@ from serving.collections.definition import Definition, check_display_name, check
 from serving.collections.definition_file import write_definition
 from serving.collections.durable import sync_path
 from serving.collections.lock import FolderLock
-from serving.collections.types import CollectionInfo, CollectionSpec
+from serving.collections.types import CollectionInfo, CollectionSpec, FieldDefinition
 from serving.errors import CollectionExists, CollectionNotFound, Draining, ServingError
 
 __all__ = ["CATALOGUE_FILE", "COLLECTIONS_FOLDER", "CollectionCatalogue"]
@@ -169,29 +169,52 @@ class CollectionCatalogue:
             raise type(error)(error.message, **error.metadata)
         raise CollectionNotFound(f"there is no collection {name!r}; create it first", collection=name)
 
-    def update(self, name: str, display_name: str) -> CollectionInfo:
-        """Changes what a collection is called by people.
+    def update(
+        self, name: str, display_name: str | None = None, *, fields: Sequence[FieldDefinition] | None = None
+    ) -> CollectionInfo:
+        """Changes what a collection is called by people, and what filters may name.
 
         Args:
             name: Its name.
-            display_name: New display name.
+            display_name: New display name; `None` leaves it.
+            fields: All fields it shall declare; new ones are filled from the record before this returns, while the
+                collection reads and writes as ever. `None` leaves them.
 
         Returns:
             The collection as it stands.
 
         Raises:
             CollectionNotFound: There is none of that name.
-            InvalidInput: The display name cannot be shown.
+            InvalidInput: The display name cannot be shown, or a field cannot be declared.
+            FailedPrecondition: A record contradicts a new field, or a field is declared with another type already.
+            Corrupted: A record is damaged.
         """
-        check_display_name(display_name)
-        with self._changing:
-            collection = self.get(name)
+        if display_name is not None:
+            check_display_name(display_name)
+        collection = self.get(name)
+        with collection.redefining:
             old = collection.definition
-            new = replace(old, spec=replace(old.spec, display_name=display_name), update_time=self._clock())
-            self._table.redefine(new)
-            collection.redefine(new)
-            write_definition(self._parent / new.folder_name, new)
+            spec = replace(
+                old.spec,
+                display_name=old.spec.display_name if display_name is None else display_name,
+                fields=old.spec.fields if fields is None else tuple(fields),
+            )
+            collection.add_fields(spec.fields)
+            try:
+                self._redefine(collection, replace(old, spec=spec, update_time=self._clock()))
+            except BaseException:
+                collection.redefine(old)
+                raise
             return collection.info()
+
+    def _redefine(self, collection: Collection, definition: Definition) -> None:
+        with self._changing:
+            if self.get(definition.spec.name) is not collection:
+                raise CollectionNotFound("the collection was deleted meanwhile", collection=definition.spec.name)
+            # Fields are added before they are kept, and dropped after: what is kept was checked by every write.
+            self._table.redefine(definition)
+            collection.redefine(definition)
+            write_definition(self._parent / definition.folder_name, definition)
 
     def delete(self, name: str) -> None:
         """Deletes a collection and everything in it; once it is marked, no crash brings it back.

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from serving.collections.config import MAX_PAGE_RECORDS, CollectionsConfig
+from serving.collections.config import CollectionsConfig
 from serving.collections.definition import Definition
+from serving.collections.filters.conditions import Condition
+from serving.collections.filters.fields import check_fields, new_fields
 from serving.collections.index.derived import DerivedIndex
-from serving.collections.index.view import Found, IndexView
+from serving.collections.reads import CollectionReads
 from serving.collections.record_reader import RecordReader
 from serving.collections.record_schema import open_records
-from serving.collections.search import check_k, check_sequence, hits_with_records, hits_without_records
 from serving.collections.types import (
     CollectionInfo,
-    Hits,
+    FieldDefinition,
     IndexKind,
     MetadataValue,
-    Record,
     RecordWrite,
     WriteOutcome,
 )
-from serving.collections.validation import encode_id, encode_ids
-from serving.collections.vectors import check_space, prepare_queries
 from serving.collections.write_calls import WriteCalls
 from serving.collections.writer import Writer
-from serving.errors import CollectionNotFound, Draining, InvalidInput, ServingError, Unavailable
+from serving.errors import CollectionNotFound, Draining, Unavailable
 
 __all__ = ["INDEX_FOLDER", "RECORDS_FILE", "Collection"]
 
@@ -37,7 +33,7 @@ RECORDS_FILE = "records.sqlite"
 INDEX_FOLDER = "index"
 
 
-class Collection:
+class Collection(CollectionReads):
     """Holds records of one embedding space; every call may come from any thread, and blocks.
 
     A write that returned is on the disk and seen by the next search. Searches and reads never wait for writes, nor for
@@ -65,23 +61,24 @@ class Collection:
         create: bool = False,
     ) -> None:
         spec = definition.spec
-        self._definition = definition
-        self._refusal: ServingError | None = None
         path = folder / RECORDS_FILE
         connection = open_records(path, spec, definition.uid, create=create, max_bytes=config.max_database_bytes)
-        self._reader = RecordReader(path, dimension=spec.dimension, with_sources=spec.retain_source, name=spec.name)
+        reader = RecordReader(path, dimension=spec.dimension, with_sources=spec.retain_source, name=spec.name)
         try:
-            self._index = DerivedIndex(
-                folder / INDEX_FOLDER, definition, reader=self._reader, config=config, builders=builders
-            )
+            index = DerivedIndex(folder / INDEX_FOLDER, definition, reader=reader, config=config, builders=builders)
         except BaseException:
-            self._reader.close()
+            reader.close()
             connection.close(True)
             raise
+        super().__init__(definition, reader, index)
         self._writer = Writer(
             connection, name=spec.name, on_commit=self._index.on_commit, on_death=self._on_writer_death
         )
-        self._write_calls = WriteCalls(spec, self._writer, remembered=config.remembered_requests)
+        self._write_calls = WriteCalls(
+            spec, self._writer, lambda: self._index.view, remembered=config.remembered_requests
+        )
+        self.redefining = threading.Lock()
+        """Held while the definition changes."""
         self._index.follow(self._writer)
 
     @property
@@ -170,78 +167,23 @@ class Collection:
         self._check_in_service()
         return self._write_calls.delete(ids, request_id=request_id)
 
-    def get(self, ids: Sequence[str], *, min_sequence: int = 0) -> list[Record | None]:
-        """Returns records by id.
+    def delete_matching(self, where: Condition, *, request_id: str = "") -> WriteOutcome:
+        """Deletes the records for which a filter holds, in one commit.
 
         Args:
-            ids: At most `MAX_BATCH_RECORDS`.
-            min_sequence: A sequence this collection has returned; what it wrote is seen.
+            where: The filter.
+            request_id: As in `upsert`.
 
         Returns:
-            Per id its record, `None` where there is none.
+            Per deleted record the sequence of its deletion.
 
         Raises:
-            InvalidInput: Something is no id.
-            Corrupted: A record is not what was written.
-            VersionMismatch: `min_sequence` lies in the future.
+            InvalidInput: The declared fields cannot answer the filter.
+            Corrupted: A record is damaged: nobody knows whether it matches.
+            StorageFull: The disk has no room even for this.
         """
         self._check_in_service()
-        encoded = encode_ids(ids)
-        check_sequence(min_sequence, self._index.view.sequence)
-        records = self._reader.by_ids(tuple(set(encoded)))
-        return [records.get(identifier) for identifier in encoded]
-
-    def count(self) -> int:
-        """Returns how many records the collection holds."""
-        self._check_in_service()
-        return self._index.view.record_count
-
-    def search(
-        self,
-        queries: NDArray[np.float32],
-        *,
-        space: str,
-        k: int,
-        exact: bool = False,
-        score_threshold: float | None = None,
-        with_records: bool = False,
-        min_sequence: int = 0,
-    ) -> list[Hits]:
-        """Returns the nearest records of each query, as of one committed state.
-
-        Args:
-            queries: `[m, d]`, at most `MAX_QUERIES`.
-            space: Space they belong to; empty where the collection is for raw vectors.
-            k: Neighbours a query, in [1, `MAX_K`].
-            exact: Scores every record, whatever index there is.
-            score_threshold: Leaves out lower scores.
-            with_records: Returns the records too.
-            min_sequence: A sequence this collection has returned; what it wrote is seen.
-
-        Returns:
-            One entry a query, best first; equal scores in the order in which their vectors were written.
-
-        Raises:
-            SpaceMismatch: The queries belong to another space, whatever their dimension.
-            DimensionMismatch: They have another width.
-            InvalidInput: A query is zero (cosine), NaN or infinite; or k is below 1.
-            InputTooLarge: k or the number of queries is over its limit.
-            VersionMismatch: `min_sequence` lies in the future.
-            Corrupted: A record that might belong into the answer is damaged.
-        """
-        self._check_in_service()
-        spec = self._definition.spec
-        check_space(spec, space)
-        prepared = prepare_queries(spec, queries)
-        check_k(k, score_threshold)
-        check_sequence(min_sequence, self._index.view.sequence)
-
-        def search(view: IndexView) -> list[Found]:
-            return view.search(prepared, k, exact=exact, score_threshold=score_threshold)
-
-        if with_records:
-            return hits_with_records(lambda: self._index.view, search, self._reader)
-        return hits_without_records(search(self._index.view))
+        return self._write_calls.delete_matching(where, request_id=request_id)
 
     def settle(self, timeout_s: float) -> bool:
         """Waits until no index build runs; searches need not wait for it.
@@ -254,24 +196,22 @@ class Collection:
         """
         return self._index.settle(timeout_s)
 
-    def list(self, *, page_size: int, after_id: str = "") -> list[Record]:
-        """Returns records in the bytewise order of their ids.
+    def add_fields(self, fields: Sequence[FieldDefinition]) -> None:
+        """Fills those of some fields that are new from the record; returns once filters may name them.
 
         Args:
-            page_size: Most records to return, at least 1; above `MAX_PAGE_RECORDS` it is taken as that.
-            after_id: Where the last page ended; empty: from the beginning.
-
-        Returns:
-            Fewer than asked for only at the end.
+            fields: Some, or all, that are declared already.
 
         Raises:
-            InvalidInput: `page_size` is below 1, or `after_id` is no id.
-            Corrupted: A record is not what was written.
+            InvalidInput: One cannot be declared.
+            FailedPrecondition: One is declared with another type, or a record contradicts it.
+            Corrupted: A record is damaged.
         """
         self._check_in_service()
-        if page_size < 1:
-            raise InvalidInput(f"page_size ({page_size}) must be at least 1", page_size=page_size)
-        return self._reader.page(encode_id(after_id) if after_id else b"", min(page_size, MAX_PAGE_RECORDS))
+        check_fields(fields)
+        new = new_fields(self._definition.spec.fields, fields)
+        if new:
+            self._index.declare(new)
 
     def copy_records(self, target: Path, *, cancelled: Callable[[], bool]) -> None:
         """Copies the record as of one committed state, while writes go on.
@@ -288,12 +228,13 @@ class Collection:
         self._reader.copy_to(target, cancelled=cancelled)
 
     def redefine(self, definition: Definition) -> None:
-        """Takes over what the catalogue changed.
+        """Takes over what the catalogue changed, and drops the fields that are declared no more.
 
         Args:
             definition: Of the same collection.
         """
         self._definition = definition
+        self._index.keep_fields([field.name for field in definition.spec.fields])
 
     def close(self, *, deleted: bool = False) -> None:
         """Finishes accepted writes, gives up a running index build, and closes the files.
@@ -310,10 +251,6 @@ class Collection:
         self._index.close()
         self._reader.close()
         self._writer.close()
-
-    def _check_in_service(self) -> None:
-        if self._refusal is not None:
-            raise type(self._refusal)(self._refusal.message, **self._refusal.metadata)
 
     def _on_writer_death(self, error: BaseException) -> None:
         # The index may lack what was committed last: no answer is better than one that misses an acknowledged record.

@@ -6,8 +6,14 @@ import os
 from dataclasses import dataclass
 
 __all__ = [
+    "FILTER_SCAN_RATIO",
     "MAX_BATCH_RECORDS",
     "MAX_DIMENSION",
+    "MAX_FIELDS",
+    "MAX_FIELD_NAME_BYTES",
+    "MAX_FILTER_CONDITIONS",
+    "MAX_FILTER_DEPTH",
+    "MAX_FILTER_VALUES",
     "MAX_ID_BYTES",
     "MAX_K",
     "MAX_METADATA_BYTES",
@@ -34,6 +40,18 @@ MAX_METADATA_BYTES = 65_536
 """Largest metadata of one record, as encoded."""
 MAX_REQUEST_ID_BYTES = 128
 """Longest request id, in UTF-8 bytes."""
+MAX_FIELDS = 64
+"""Most declared fields of one collection."""
+MAX_FIELD_NAME_BYTES = 128
+"""Longest name of a declared field, in UTF-8 bytes."""
+MAX_FILTER_DEPTH = 16
+"""Deepest nesting of conditions in one filter."""
+MAX_FILTER_CONDITIONS = 256
+"""Most conditions in one filter, and, or and not among them."""
+MAX_FILTER_VALUES = 10_000
+"""Most values that the conditions of one filter compare with."""
+FILTER_SCAN_RATIO = 20.0
+"""Matching rows that are scanned in the time in which the graph finds one candidate."""
 MAX_NORM = 1e18
 """Longest vector of a collection that is not cosine: squared distances must fit a float32."""
 
@@ -60,6 +78,9 @@ class CollectionsConfig:
     """Candidates kept while the graph is built (FAISS `efConstruction`)."""
     ef_search: int = 64
     """Least candidates kept while the graph is searched (FAISS `efSearch`); more where k asks for it."""
+    filter_scan_ratio: float = FILTER_SCAN_RATIO
+    """Matching rows that are scanned in the time in which the graph finds one candidate: a filtered search scans its
+    matches up to a share of about `sqrt(ratio * (k + 3 sqrt(k) + 6) / records)`; 0 always asks the graph first."""
     search_threads: int = min(4, os.cpu_count() or 1)
     """FAISS threads of one search."""
     build_threads: int = max(1, (os.cpu_count() or 1) // 2)
@@ -85,6 +106,8 @@ class CollectionsConfig:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1")
+        if not self.filter_scan_ratio >= 0:
+            raise ValueError(f"filter_scan_ratio ({self.filter_scan_ratio}) must be at least 0")
         if not 0 < self.tail_fraction <= 1:
             raise ValueError(f"tail_fraction ({self.tail_fraction}) must be in (0, 1]")
         if not 0 < self.dead_fraction < 1:

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from serving.collections.config import MAX_DIMENSION
-from serving.collections.types import CollectionSpec, IndexKind, Metric
+from serving.collections.filters.fields import check_fields
+from serving.collections.types import CollectionSpec, FieldDefinition, FieldType, IndexKind, Metric
 from serving.errors import InvalidInput
 
 __all__ = ["Definition", "check_display_name", "check_name", "check_spec", "spec_from_json", "spec_to_json"]
@@ -41,7 +42,7 @@ def check_spec(spec: CollectionSpec) -> None:
         spec: What the caller asked for.
 
     Raises:
-        InvalidInput: The name, dimension or a text is out of bounds.
+        InvalidInput: The name, dimension, a text or a field is out of bounds.
     """
     check_name(spec.name)
     if not 1 <= spec.dimension <= MAX_DIMENSION:
@@ -49,6 +50,7 @@ def check_spec(spec: CollectionSpec) -> None:
     for field, text in (("space", spec.space), ("encoder", spec.encoder)):
         _check_text(field, text)
     check_display_name(spec.display_name)
+    check_fields(spec.fields)
 
 
 def check_name(name: str) -> None:
@@ -101,8 +103,10 @@ def spec_from_json(text: str) -> CollectionSpec:
     Returns:
         The spec.
     """
-    fields = json.loads(text)
-    return CollectionSpec(**{**fields, "metric": Metric(fields["metric"]), "index": IndexKind(fields["index"])})
+    stored = json.loads(text)
+    fields = tuple(FieldDefinition(field["name"], FieldType(field["type"])) for field in stored.get("fields", ()))
+    enums = {"metric": Metric(stored["metric"]), "index": IndexKind(stored["index"])}
+    return CollectionSpec(**{**stored, **enums, "fields": fields})
 
 
 def _check_text(field: str, text: str) -> None:

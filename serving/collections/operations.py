@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from serving.collections.filters.conditions import Condition
+from serving.collections.filters.holds import holds
+from serving.collections.index.view import IndexView
 from serving.collections.transaction import RecordTransaction, StoredVersion
-from serving.collections.types import WriteOutcome
+from serving.collections.types import MetadataValue, WriteOutcome
 from serving.collections.validation import PreparedWrite, batch_error
 from serving.errors import RecordNotFound, ServingError, VersionMismatch
 
-__all__ = ["delete_records", "update_metadata", "upsert_records"]
+__all__ = ["delete_matching", "delete_records", "update_metadata", "upsert_records"]
 
 _ABSENT = StoredVersion(key=0, version=0)
 
@@ -53,7 +56,12 @@ def upsert_records(
 
 
 def update_metadata(
-    transaction: RecordTransaction, identifier: bytes, metadata: bytes, *, if_version: int | None
+    transaction: RecordTransaction,
+    identifier: bytes,
+    metadata: bytes,
+    values: Mapping[str, MetadataValue],
+    *,
+    if_version: int | None,
 ) -> WriteOutcome:
     """Replaces one record's metadata.
 
@@ -61,6 +69,7 @@ def update_metadata(
         transaction: The writer's.
         identifier: Encoded id.
         metadata: Encoded.
+        values: The same, as the columns take it.
         if_version: Write only where the stored version equals this.
 
     Returns:
@@ -76,7 +85,7 @@ def update_metadata(
         raise RecordNotFound(f"there is no record {name!r}", record_id=name)
     if if_version not in (None, stored.version):
         raise _version_error(identifier, stored, if_version)
-    version = transaction.put_metadata(stored, metadata)
+    version = transaction.put_metadata(stored, metadata, values)
     return WriteOutcome(sequence=transaction.sequence, versions=(version,))
 
 
@@ -97,6 +106,35 @@ def delete_records(transaction: RecordTransaction, ids: Sequence[bytes]) -> Writ
     return WriteOutcome(
         sequence=transaction.sequence, versions=tuple(versions.get(identifier, 0) for identifier in ids)
     )
+
+
+def delete_matching(transaction: RecordTransaction, view: IndexView, where: Condition) -> WriteOutcome:
+    """Deletes the records for which a filter holds, this transaction's own among them.
+
+    Args:
+        transaction: The writer's.
+        view: The index as of the last commit.
+        where: The filter.
+
+    Returns:
+        Per deleted record the sequence of its deletion.
+
+    Raises:
+        InvalidInput: The declared fields cannot answer the filter.
+        Corrupted: A record is damaged: nobody knows whether it matches.
+    """
+    keys = set(view.matching(where).living_keys().tolist())
+    # Other callers' writes in the same commit come first; no view shows them yet.
+    pending = [(added.key, added.metadata) for added in transaction.changes.added]
+    pending += [(changed.key, changed.metadata) for changed in transaction.changes.versions]
+    for key, metadata in pending:
+        if holds(where, metadata):
+            keys.add(key)
+        else:
+            keys.discard(key)
+    keys.difference_update(transaction.changes.removed)
+    removed = transaction.remove([StoredVersion(key=key, version=0) for key in sorted(keys)])
+    return WriteOutcome(sequence=transaction.sequence, versions=tuple(removed))
 
 
 def _version_error(identifier: bytes, stored: StoredVersion, if_version: int | None) -> VersionMismatch:

@@ -28,6 +28,8 @@ RECORD_COLUMNS = "r.key, r.id, r.version, r.vector, r.metadata, r.fingerprint, r
 _BY_ID = f"SELECT {RECORD_COLUMNS} FROM carray(?) AS wanted CROSS JOIN records AS r ON r.id = wanted.value"
 _BY_KEY = f"SELECT {RECORD_COLUMNS} FROM carray(?) AS wanted CROSS JOIN records AS r ON r.key = wanted.value"
 _PAGE = f"SELECT {RECORD_COLUMNS} FROM records AS r WHERE r.id > ? ORDER BY r.id LIMIT ?"
+_IDS_AFTER = "SELECT id, key FROM records WHERE id > ? ORDER BY id LIMIT ?"
+_WRITTEN_AFTER = f"SELECT {RECORD_COLUMNS} FROM records AS r WHERE r.version > ? ORDER BY r.key"
 _SCAN = f"SELECT {RECORD_COLUMNS} FROM records AS r WHERE r.key > ? ORDER BY r.key"
 # The index covers it: no vector is read.
 _VERSIONS = "SELECT key, version FROM records INDEXED BY records_by_version"
@@ -119,6 +121,31 @@ class RecordReader:
         """
         for row in cast("Iterable[Sequence[bytes]]", connection.execute(_SCAN, (after_key,))):
             yield RecordRow._make(row)
+
+    def written_after(self, connection: apsw.Connection, sequence: int) -> Iterator[RecordRow]:
+        """Yields the rows that were written after a sequence, in the order of their keys.
+
+        Args:
+            connection: From `snapshot`.
+            sequence: Leaves out what stands as of it.
+
+        Yields:
+            Rows as stored, unchecked.
+        """
+        yield from _rows(connection, _WRITTEN_AFTER, (sequence,))
+
+    def ids_after(self, connection: apsw.Connection, after_id: bytes, count: int) -> list[tuple[bytes, int]]:
+        """Returns the ids that follow one, with their keys, without reading the records.
+
+        Args:
+            connection: From `snapshot`.
+            after_id: Encoded; empty: from the beginning.
+            count: Most to return.
+
+        Returns:
+            In the bytewise order of the ids.
+        """
+        return cast("list[tuple[bytes, int]]", connection.execute(_IDS_AFTER, (after_id, count)).fetchall())
 
     def versions(self, connection: apsw.Connection) -> NDArray[np.int64]:
         """Returns the key and version of every record, without reading the records.

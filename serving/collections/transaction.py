@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple, cast
 
 import apsw
@@ -11,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.collections.record_codec import RecordRow, record_checksum, source_checksum
+from serving.collections.types import MetadataValue
 from serving.collections.validation import PreparedWrite
 
-__all__ = ["AddedVector", "IndexChanges", "RecordTransaction", "StoredVersion"]
+__all__ = ["AddedVector", "ChangedMetadata", "IndexChanges", "RecordTransaction", "StoredVersion"]
+
+_NOTHING: Mapping[str, MetadataValue] = MappingProxyType({})
 
 _PUT = "INSERT INTO records (key, id, version, vector, metadata, fingerprint, checksum) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _FIND = "SELECT r.id, r.key, r.version FROM carray(?) AS wanted CROSS JOIN records AS r ON r.id = wanted.value"
@@ -32,6 +36,15 @@ class AddedVector(NamedTuple):
     key: int
     id: str
     vector: NDArray[np.float32]
+    metadata: Mapping[str, MetadataValue] = _NOTHING
+
+
+class ChangedMetadata(NamedTuple):
+    """A record whose metadata alone changed."""
+
+    key: int
+    version: int
+    metadata: Mapping[str, MetadataValue] = _NOTHING
 
 
 @dataclass(slots=True)
@@ -39,7 +52,7 @@ class IndexChanges:
     """What one transaction means to the index; keys are never used twice, so the parts may be applied in this order."""
 
     added: list[AddedVector] = field(default_factory=list)
-    versions: list[StoredVersion] = field(default_factory=list)
+    versions: list[ChangedMetadata] = field(default_factory=list)
     """Records whose metadata alone changed."""
     removed: list[int] = field(default_factory=list)
     """Keys that are no more."""
@@ -103,16 +116,18 @@ class RecordTransaction:
         self.connection.executemany(_PUT, rows)
         self._put_sources(first, writes)
         self.changes.added += [
-            AddedVector(row.key, row.id.decode("utf-8"), write.vector) for row, write in zip(rows, writes, strict=True)
+            AddedVector(row.key, row.id.decode("utf-8"), write.vector, write.values)
+            for row, write in zip(rows, writes, strict=True)
         ]
         return [row.version for row in rows]
 
-    def put_metadata(self, stored: StoredVersion, metadata: bytes) -> int:
+    def put_metadata(self, stored: StoredVersion, metadata: bytes, values: Mapping[str, MetadataValue]) -> int:
         """Replaces a record's metadata; its vector stays where it is.
 
         Args:
             stored: From `find`.
             metadata: Encoded.
+            values: The same, as the columns take it.
 
         Returns:
             The new version.
@@ -126,7 +141,7 @@ class RecordTransaction:
             "UPDATE records SET version = ?, metadata = ?, checksum = ? WHERE key = ?",
             (row.version, metadata, record_checksum(row), row.key),
         )
-        self.changes.versions.append(StoredVersion(row.key, row.version))
+        self.changes.versions.append(ChangedMetadata(row.key, row.version, values))
         return row.version
 
     def remove(self, stored: Sequence[StoredVersion]) -> list[int]:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 __all__ = [
     "CollectionInfo",
     "CollectionSpec",
+    "FieldDefinition",
+    "FieldType",
     "GeoPoint",
     "Hits",
     "IndexKind",
@@ -36,6 +38,26 @@ MetadataValue = str | int | float | bool | datetime | GeoPoint | tuple[str, ...]
 """One metadata value. Integers are 64-bit signed; datetimes are UTC with microseconds; NaN is refused."""
 
 
+class FieldType(StrEnum):
+    """What the values of a declared metadata field are."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    FLOAT = "float"
+    BOOL = "bool"
+    TIMESTAMP = "timestamp"
+    STRING_LIST = "string_list"
+    GEO_POINT = "geo_point"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDefinition:
+    """A metadata field that filters may name; other metadata is kept, but cannot be filtered by."""
+
+    name: str
+    type: FieldType
+
+
 class Metric(StrEnum):
     """How closeness is scored; higher is closer, always (l2: minus the squared distance)."""
 
@@ -54,7 +76,7 @@ class IndexKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CollectionSpec:
-    """What a collection is, fixed at its creation."""
+    """What a collection is; fixed at its creation, but for the display name and the fields."""
 
     name: str
     """`^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`."""
@@ -67,9 +89,11 @@ class CollectionSpec:
     """Name of the encoder that embeds text and images for it; empty where it takes vectors only."""
     index: IndexKind = IndexKind.AUTO
     display_name: str = ""
-    """For people; the only part that an update may change."""
+    """For people."""
     retain_source: bool = False
     """Whether the text or image a record was embedded from is kept."""
+    fields: tuple[FieldDefinition, ...] = ()
+    """Metadata fields that filters may name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ from diptych.v1 import metadata_pb2
 from serving.collections.types import GeoPoint, MetadataValue
 from serving.errors import InvalidInput
 
-__all__ = ["metadata_from_wire", "metadata_to_wire"]
+__all__ = ["metadata_from_wire", "metadata_to_wire", "value_from_wire"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ def metadata_from_wire(message: metadata_pb2.Metadata, *, field: str = "metadata
     Raises:
         InvalidInput: A value has no kind, or lies outside what can be kept.
     """
-    return {name: _value_from_wire(value, f"{field}['{name}']") for name, value in message.values.items()}
+    return {name: value_from_wire(value, f"{field}['{name}']") for name, value in message.values.items()}
 
 
 def metadata_to_wire(metadata: Mapping[str, MetadataValue]) -> metadata_pb2.Metadata:
@@ -67,7 +67,19 @@ READERS: dict[str, Callable[[metadata_pb2.MetadataValue, str], MetadataValue]] =
 }
 
 
-def _value_from_wire(value: metadata_pb2.MetadataValue, field: str) -> MetadataValue:
+def value_from_wire(value: metadata_pb2.MetadataValue, field: str) -> MetadataValue:
+    """Reads one value.
+
+    Args:
+        value: As sent.
+        field: Where it stood in the request, for the message.
+
+    Returns:
+        The value.
+
+    Raises:
+        InvalidInput: It has no kind, or lies outside what can be kept.
+    """
     kind = value.WhichOneof("kind")
     if kind is None:
         raise InvalidInput(f"{field} has no value; there is no null: leave the field out", field=field)

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from diptych.v1 import collection_pb2
 from models.bundle.encoder import EncoderInfo
-from serving.collections.types import CollectionInfo, CollectionSpec, Metric, Record
+from serving.collections.types import CollectionInfo, CollectionSpec, FieldDefinition, Metric, Record
 from serving.errors import InvalidInput, SpaceMismatch
-from serving.rpc.enums import INDEX_KIND_TO_WIRE, METRIC_TO_WIRE, index_kind_from_wire, metric_from_wire
+from serving.rpc.enums import (
+    FIELD_TYPE_TO_WIRE,
+    INDEX_KIND_TO_WIRE,
+    METRIC_TO_WIRE,
+    field_type_from_wire,
+    index_kind_from_wire,
+    metric_from_wire,
+)
 from serving.rpc.metadata import metadata_to_wire
 from serving.rpc.tensor import encode_vectors
 
-__all__ = ["DEFAULT_PARTS", "collection_to_wire", "record_to_wire", "source_to_wire", "spec_from_wire"]
+__all__ = [
+    "DEFAULT_PARTS",
+    "collection_to_wire",
+    "fields_from_wire",
+    "record_to_wire",
+    "source_to_wire",
+    "spec_from_wire",
+]
 
 DEFAULT_PARTS = collection_pb2.RecordParts(metadata=True)
 """What a read returns where the request does not say."""
@@ -54,6 +69,24 @@ def spec_from_wire(message: collection_pb2.Collection, encoder: EncoderInfo | No
         index=index_kind_from_wire(message.index_kind),
         display_name=message.display_name,
         retain_source=message.retain_sources,
+        fields=fields_from_wire(message.fields),
+    )
+
+
+def fields_from_wire(messages: Iterable[collection_pb2.FieldDefinition]) -> tuple[FieldDefinition, ...]:
+    """Reads declared fields.
+
+    Args:
+        messages: As sent.
+
+    Returns:
+        The fields, names unchecked.
+
+    Raises:
+        InvalidInput: A type is unspecified or unknown.
+    """
+    return tuple(
+        FieldDefinition(message.name, field_type_from_wire(message.type, field=message.name)) for message in messages
     )
 
 
@@ -102,6 +135,10 @@ def collection_to_wire(info: CollectionInfo) -> collection_pb2.Collection:
         indexed_count=info.indexed_count,
         active_index_kind=INDEX_KIND_TO_WIRE[info.index_kind],
         sequence=info.sequence,
+        fields=[
+            collection_pb2.FieldDefinition(name=field.name, type=FIELD_TYPE_TO_WIRE[field.type])
+            for field in spec.fields
+        ],
     )
 
 

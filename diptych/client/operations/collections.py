@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from diptych.client.arguments import CollectionArguments
 from diptych.client.calls import Call, Operation
+from diptych.client.filters import fields_message
 from diptych.client.replies import collection_of
 from diptych.client.types import Collection
 from diptych.v1 import collection_pb2, embedding_pb2
@@ -37,7 +40,7 @@ def create_collection(name: str, arguments: CollectionArguments) -> Operation[Co
         The operation; its result is the collection.
 
     Raises:
-        ValueError: The metric or the index is none that there is.
+        ValueError: The metric, the index or a field's type is none that there is.
     """
     metric, index = arguments.get("metric", ""), arguments.get("index", "auto")
     if metric not in METRICS:
@@ -53,6 +56,7 @@ def create_collection(name: str, arguments: CollectionArguments) -> Operation[Co
         metric=METRICS[metric],
         index_kind=INDEX_KINDS[index],
         retain_sources=arguments.get("retain_sources", False),
+        fields=fields_message(arguments.get("fields", {})),
     )
     # Not repeatable: a second try after a lost reply would find the first one's collection.
     request = pb.CreateCollectionRequest(collection=collection)
@@ -80,12 +84,15 @@ def list_collections() -> Operation[list[Collection]]:
             return collections
 
 
-def update_collection(name: str, display_name: str) -> Operation[Collection]:
-    """Changes a collection's display name; nothing else can change."""
-    request = pb.UpdateCollectionRequest(
-        collection=collection_pb2.Collection(name=name, display_name=display_name),
-        update_mask=FieldMask(paths=["display_name"]),
+def update_collection(name: str, display_name: str | None, fields: Mapping[str, str] | None) -> Operation[Collection]:
+    """Changes a collection's display name, its fields, or both; None leaves one as it is."""
+    paths = [path for path, value in (("display_name", display_name), ("fields", fields)) if value is not None]
+    if not paths:
+        raise ValueError("there is nothing to change: give a display_name or fields")
+    collection = collection_pb2.Collection(
+        name=name, display_name=display_name or "", fields=fields_message(fields or {})
     )
+    request = pb.UpdateCollectionRequest(collection=collection, update_mask=FieldMask(paths=paths))
     reply = yield Call("CollectionService/UpdateCollection", request, pb.UpdateCollectionResponse)
     return collection_of(reply.collection)
 

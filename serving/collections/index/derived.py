@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
+from serving.collections.columns.load import ColumnScan
 from serving.collections.config import CollectionsConfig
 from serving.collections.definition import Definition
 from serving.collections.index.base import Base, remove_others
@@ -14,7 +16,9 @@ from serving.collections.index.load import load_index
 from serving.collections.index.rebuild import Rebuilder, what_is_due
 from serving.collections.index.view import IndexView
 from serving.collections.record_reader import RecordReader
+from serving.collections.record_schema import read_sequence
 from serving.collections.transaction import IndexChanges
+from serving.collections.types import FieldDefinition
 from serving.collections.writer import Writer
 
 __all__ = ["DerivedIndex"]
@@ -44,6 +48,7 @@ class DerivedIndex:
     ) -> None:
         spec = definition.spec
         self._folder = folder
+        self._reader = reader
         self._name = spec.name
         self._live = load_index(folder, spec=spec, uid=definition.uid, reader=reader, config=config)
         self._writer: Writer | None = None
@@ -81,6 +86,41 @@ class DerivedIndex:
         self._live.apply(changes, sequence)
         if self._writer is not None:
             self._rebuilder.consider(sequence)
+
+    def declare(self, fields: Sequence[FieldDefinition]) -> None:
+        """Adds fields that filters may name, filled from the record; returns once the next search may use them.
+
+        Args:
+            fields: New ones.
+
+        Raises:
+            FailedPrecondition: A record contradicts one of them.
+            Corrupted: A record is damaged.
+        """
+        scan = ColumnScan(fields, declaring=True)
+        with self._reader.snapshot() as connection:
+            sequence = read_sequence(connection)
+            scan.read(self._reader.scan(connection, after_key=0))
+
+        def finish() -> None:
+            with self._reader.snapshot() as connection:
+                scan.catch_up(self._reader.written_after(connection, sequence))
+            self._live.declare(scan.columns, scan.keys)
+
+        assert self._writer is not None
+        self._writer.between_commits(finish)
+
+    def keep_fields(self, names: Iterable[str]) -> None:
+        """Drops all other fields.
+
+        Args:
+            names: Those that stay.
+        """
+        kept = frozenset(names)
+        if all(field.name in kept for field in self.view.columns.definitions):
+            return
+        assert self._writer is not None
+        self._writer.between_commits(lambda: self._live.keep_fields(kept))
 
     def settle(self, timeout_s: float) -> bool:
         """Waits until no build runs.

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.collections.columns.columns import Columns, places
+from serving.collections.columns.load import ColumnScan
 from serving.collections.config import CollectionsConfig
 from serving.collections.index.base import Base, load_newest_base
 from serving.collections.index.live import LiveIndex
@@ -52,11 +54,42 @@ def load_index(
             base = None
         after_key = base.sequence if base is not None else 0
         tail, damaged = _read_tail(reader.scan(connection, after_key=after_key), spec.dimension)
+        columns = Columns(())
+        if spec.fields:
+            columns = _read_columns(reader.scan(connection, after_key=0), spec, base, versions, tail, damaged)
     for key, version in _updated(stored, after_key):
         tail.set_version(key, version)
     for key in damaged:
         logger.error("record is damaged", extra={"collection": spec.name, "key": key})
-    return LiveIndex(spec, sequence=sequence, base=base, versions=versions, tail=tail, damaged=damaged)
+    return LiveIndex(
+        spec,
+        sequence=sequence,
+        base=base,
+        versions=versions,
+        tail=tail,
+        damaged=damaged,
+        columns=columns,
+        config=config,
+    )
+
+
+def _read_columns(
+    rows: Iterable[RecordRow],
+    spec: CollectionSpec,
+    base: Base | None,
+    versions: NDArray[np.int64] | None,
+    tail: Tail,
+    damaged: dict[int, str],
+) -> Columns:
+    """Returns the declared fields of the rows; a damaged record of the base is taken out of it."""
+    scan = ColumnScan(spec.fields)
+    scan.read(rows)
+    damaged |= scan.damaged
+    base_keys = np.empty(0, dtype=np.int64) if base is None else base.rows.keys
+    if versions is not None:
+        versions[np.isin(base_keys, list(scan.damaged))] = 0
+    scan.columns.arrange(places(scan.keys, base_keys), places(scan.keys, tail.keys()))
+    return scan.columns
 
 
 def _base_versions(base: Base, stored: NDArray[np.int64], sequence: int) -> NDArray[np.int64] | None:

@@ -67,6 +67,37 @@ def test_collections_are_created_shown_and_deleted(run: Run) -> None:
     assert run("collections", "get", "raw")[::2] == (1, "error: there is no collection 'raw'; create it first\n")
 
 
+def test_filters_are_written_as_text(run: Run, tmp_path: Path) -> None:
+    run("collections", "create", "notes", "--encoder", "words", "--field", "n:integer", "--field", "tags:string-list")
+    lines = [
+        json.dumps({"id": f"r{n}", "text": f"t{n}", "metadata": {"n": n, "tags": ["x"][: n % 2]}}) for n in range(9)
+    ]
+    file = tmp_path / "notes.jsonl"
+    file.write_text("\n".join(lines))
+    run("records", "upsert", "notes", str(file))
+    odd = ["--filter", "tags contains 'x' and n < 6"]
+    assert sorted(as_json(run("search", "notes", "--text", "t1", *odd, "--json"))["ids"]) == ["r1", "r3", "r5"]
+    assert [one["id"] for one in as_json(run("records", "list", "notes", *odd, "--json"))] == ["r1", "r3", "r5"]
+    assert run("records", "count", "notes", *odd)[:2] == (0, "3\n")
+    assert run("records", "delete", "notes", *odd)[:2] == (0, "deleted 3 records of 'notes'\n")
+    code, _, err = run("records", "count", "notes", "--filter", "n <")
+    assert (code, err.strip()[-27:]) == (1, "), at the end (character 4)")
+    assert run("records", "delete", "notes")[::2] == (1, "error: give exactly one of ids, filter (given: none)\n")
+
+
+def test_fields_are_added_and_dropped(run: Run) -> None:
+    run("collections", "create", "notes", "--dimension", "2", "--field", "n:integer")
+    changed = as_json(run("collections", "update", "notes", "--field", "s:string", "--drop-field", "n", "--json"))
+    assert changed["fields"] == {"s": "string"}
+    assert "s:string" in run("collections", "list")[1]
+    for arguments, message in (
+        (["--drop-field", "n"], "error: 'notes' declares no field 'n'\n"),
+        (["--field", "n"], "error: --field 'n' must be NAME:TYPE, as price:float\n"),
+        ([], "error: there is nothing to change: give a display_name or fields\n"),
+    ):
+        assert run("collections", "update", "notes", *arguments)[::2] == (1, message)
+
+
 def test_texts_become_records_and_are_found(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("one\n\ntwo\n")

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from serving.collections.catalogue import CollectionCatalogue
 from serving.collections.collection import Collection
 from serving.collections.config import CollectionsConfig
-from serving.collections.types import CollectionSpec, Metric, RecordWrite
+from serving.collections.filters.conditions import Exists, OneOf, Range
+from serving.collections.types import CollectionSpec, FieldDefinition, FieldType, Metric, RecordWrite
 from serving.errors import DimensionMismatch, RecordNotFound, VersionMismatch
 
 # So few records that every example crosses the thresholds of building, rebuilding and dropping a base.
@@ -51,7 +52,8 @@ class CollectionMachine(RuleBasedStateMachine):
 
     @initialize()
     def create(self) -> None:
-        self.catalogue.create(CollectionSpec(name="c", space="s", dimension=3, metric=Metric.L2))
+        fields = (FieldDefinition("x", FieldType.INTEGER),)
+        self.catalogue.create(CollectionSpec(name="c", space="s", dimension=3, metric=Metric.L2, fields=fields))
 
     @property
     def collection(self) -> Collection:
@@ -129,6 +131,40 @@ class CollectionMachine(RuleBasedStateMachine):
         assert len(set(hits.ids)) == len(hits.ids)
         if hits.records is not None:
             assert [dict(record.metadata) for record in hits.records] == [self.oracle[n].metadata for n in hits.ids]
+
+    @rule(query=VECTORS, k=st.integers(1, 14), least=st.integers(0, 3), with_records=st.booleans())
+    def search_filtered(self, query: tuple[int, ...], k: int, least: int, with_records: bool) -> None:
+        where = Range(field="x", greater_or_equal=least)
+        (hits,) = self.collection.search(to_array(query)[None], space="s", k=k, where=where, with_records=with_records)
+        scores = {
+            name: -float(sum((a - b) ** 2 for a, b in zip(query, expected.vector, strict=True)))
+            for name, expected in self.oracle.items()
+            if expected.metadata.get("x", -1) >= least
+        }
+        assert hits.scores.tolist() == sorted(scores.values(), reverse=True)[:k]
+        assert [scores[name] for name in hits.ids] == hits.scores.tolist()
+        assert len(set(hits.ids)) == len(hits.ids)
+        page = self.collection.list_matching(where, page_size=100)
+        assert [record.id for record in page.records] == sorted(scores)
+
+    @rule(value=st.integers(0, 3))
+    def delete_matching(self, value: int) -> None:
+        outcome = self.collection.delete_matching(OneOf("x", (value,)))
+        gone = [name for name, expected in self.oracle.items() if expected.metadata.get("x") == value]
+        for name in gone:
+            del self.oracle[name]
+        assert list(outcome.versions) == list(range(self.sequence + 1, self.sequence + len(gone) + 1))
+        self.sequence += len(gone)
+
+    @rule(name=st.sampled_from("yz"))
+    def declare_or_drop(self, name: str) -> None:
+        fields = self.collection.definition.spec.fields
+        field = FieldDefinition(name, FieldType.INTEGER)
+        changed = [one for one in fields if one != field] if field in fields else [*fields, field]
+        self.catalogue.update("c", fields=changed)
+        if field not in fields:
+            with_it = [one for one in self.oracle.values() if name in one.metadata]
+            assert self.collection.count(Exists(name)) == len(with_it)
 
     @rule(page_size=st.integers(1, 5))
     def list_all(self, page_size: int) -> None:
