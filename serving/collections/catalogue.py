@@ -9,16 +9,18 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from serving.collections.catalogue_table import CatalogueTable, State
+from serving.collections.clock import SteadyClock, utc_now
 from serving.collections.collection import Collection
 from serving.collections.config import CollectionsConfig
 from serving.collections.database import disk_error
 from serving.collections.definition import Definition, check_display_name, check_spec
 from serving.collections.durable import sync_path
 from serving.collections.lock import FolderLock
+from serving.collections.sweeper import Sweeper
 from serving.collections.types import CollectionInfo, CollectionSpec
 from serving.errors import CollectionExists, CollectionNotFound, Draining, ServingError
 
@@ -30,10 +32,6 @@ CATALOGUE_FILE = "catalogue.sqlite"
 COLLECTIONS_FOLDER = "collections"
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 class CollectionCatalogue:
     """Opens a data folder and every collection in it; calls may come from any thread.
 
@@ -43,7 +41,7 @@ class CollectionCatalogue:
     Args:
         data_dir: The data folder; created where missing.
         config: How collections are kept.
-        clock: Tells the time of creation and update, in UTC.
+        clock: Tells the time, in UTC: of creation and update, and whether a record has expired.
 
     Raises:
         FailedPrecondition: Another server holds the folder, or a newer diptych wrote it.
@@ -56,10 +54,11 @@ class CollectionCatalogue:
         data_dir: Path,
         config: CollectionsConfig | None = None,
         *,
-        clock: Callable[[], datetime] = _now,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._config = config or CollectionsConfig()
         self._clock = clock
+        self._steady_clock = SteadyClock(clock)
         self._parent = data_dir / COLLECTIONS_FOLDER
         self._parent.mkdir(parents=True, exist_ok=True)
         self._lock = FolderLock(data_dir)
@@ -72,6 +71,7 @@ class CollectionCatalogue:
             self._table = CatalogueTable(data_dir / CATALOGUE_FILE)
             sync_path(data_dir)
             self._open_all()
+            self._sweeper = Sweeper(lambda: list(self._collections.values()), pause_s=self._config.expiry_sweep_s)
         except BaseException:
             self._close_collections()
             self._lock.release()
@@ -188,6 +188,7 @@ class CollectionCatalogue:
             if self._closed:
                 return
             self._closed = True
+            self._sweeper.close()
             self._close_collections()
             self._table.close()
             self._lock.release()
@@ -220,7 +221,14 @@ class CollectionCatalogue:
 
     def _open(self, definition: Definition, *, create: bool = False) -> Collection:
         folder = self._parent / definition.folder_name
-        return Collection(folder, definition, config=self._config, builders=self._builders, create=create)
+        return Collection(
+            folder,
+            definition,
+            config=self._config,
+            builders=self._builders,
+            clock=self._steady_clock,
+            create=create,
+        )
 
     def _make(self, definition: Definition) -> Collection:
         folder = self._parent / definition.folder_name

@@ -19,7 +19,6 @@ __all__ = ["CATALOGUE_SCHEMA", "CatalogueTable", "Entry", "State"]
 # The folder is made and removed between two commits here, so that a crash leaves a row that says what was going on.
 CATALOGUE_SCHEMA = Schema(
     application_id=0x64694341,
-    version=1,
     statements="""
         CREATE TABLE collections (
             uid TEXT PRIMARY KEY,

@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.collections.clock import SteadyClock
 from serving.collections.config import MAX_PAGE_RECORDS, CollectionsConfig
 from serving.collections.definition import Definition
+from serving.collections.expiry import Expiry
 from serving.collections.index.derived import DerivedIndex
 from serving.collections.index.view import Found, IndexView
 from serving.collections.record_reader import RecordReader
 from serving.collections.record_schema import open_records
 from serving.collections.search import check_k, check_sequence, hits_with_records, hits_without_records
+from serving.collections.transaction import IndexChanges
 from serving.collections.types import (
     CollectionInfo,
     Hits,
@@ -35,6 +38,8 @@ __all__ = ["Collection"]
 
 RECORDS_FILE = "records.sqlite"
 INDEX_FOLDER = "index"
+SWEEP_RECORDS = 1_000
+"""Expired records deleted in one write: callers' writes come in between."""
 
 
 class Collection:
@@ -48,6 +53,7 @@ class Collection:
         definition: What it is.
         config: How it is kept.
         builders: Runs index builds.
+        clock: Decides what has expired.
         create: Whether it is new; otherwise its files must be there.
 
     Raises:
@@ -62,15 +68,18 @@ class Collection:
         *,
         config: CollectionsConfig,
         builders: Executor,
+        clock: SteadyClock | None = None,
         create: bool = False,
     ) -> None:
         spec = definition.spec
+        self._clock = clock or SteadyClock()
         self._definition = definition
         self._refusal: ServingError | None = None
         path = folder / RECORDS_FILE
         connection = open_records(path, spec, definition.uid, create=create, max_bytes=config.max_database_bytes)
         self._reader = RecordReader(path, dimension=spec.dimension, with_sources=spec.retain_source, name=spec.name)
         try:
+            self._expiry = Expiry(self._reader.expiring(), self._clock)
             self._index = DerivedIndex(
                 folder / INDEX_FOLDER, definition, reader=self._reader, config=config, builders=builders
             )
@@ -79,7 +88,7 @@ class Collection:
             connection.close(True)
             raise
         self._writer = Writer(
-            connection, name=spec.name, on_commit=self._index.on_commit, on_death=self._on_writer_death
+            connection, name=spec.name, clock=self._clock, on_commit=self._on_commit, on_death=self._on_writer_death
         )
         self._write_calls = WriteCalls(spec, self._writer, remembered=config.remembered_requests)
         self._index.follow(self._writer)
@@ -91,7 +100,7 @@ class Collection:
 
     def info(self) -> CollectionInfo:
         """Returns the collection as it stands."""
-        view = self._index.view
+        view = self._visible()
         return CollectionInfo(
             spec=self._definition.spec,
             create_time=self._definition.create_time,
@@ -188,13 +197,13 @@ class Collection:
         self._check_in_service()
         encoded = encode_ids(ids)
         check_sequence(min_sequence, self._index.view.sequence)
-        records = self._reader.by_ids(tuple(set(encoded)))
+        records = self._reader.by_ids(tuple(set(encoded)), now_us=self._clock.now_us())
         return [records.get(identifier) for identifier in encoded]
 
     def count(self) -> int:
         """Returns how many records the collection holds."""
         self._check_in_service()
-        return self._index.view.record_count
+        return self._visible().record_count
 
     def search(
         self,
@@ -240,8 +249,24 @@ class Collection:
             return view.search(prepared, k, exact=exact, score_threshold=score_threshold)
 
         if with_records:
-            return hits_with_records(lambda: self._index.view, search, self._reader)
-        return hits_without_records(search(self._index.view))
+            return hits_with_records(self._visible, search, self._reader)
+        return hits_without_records(search(self._visible()))
+
+    def sweep(self, limit: int = SWEEP_RECORDS) -> int:
+        """Deletes records that have expired; no call sees them any more as it is.
+
+        Args:
+            limit: Most records to delete in this one write.
+
+        Returns:
+            How many were deleted; fewer than the limit where there are no more.
+
+        Raises:
+            StorageFull: The disk has no room even for this.
+        """
+        self._check_in_service()
+        due = self._expiry.due()[:limit].tolist()
+        return len(self._write_calls.delete_expired(due).versions) if due else 0
 
     def settle(self, timeout_s: float) -> bool:
         """Waits until no index build runs; searches need not wait for it.
@@ -271,7 +296,8 @@ class Collection:
         self._check_in_service()
         if page_size < 1:
             raise InvalidInput(f"page_size ({page_size}) must be at least 1", page_size=page_size)
-        return self._reader.page(encode_id(after_id) if after_id else b"", min(page_size, MAX_PAGE_RECORDS))
+        after = encode_id(after_id) if after_id else b""
+        return self._reader.page(after, min(page_size, MAX_PAGE_RECORDS), now_us=self._clock.now_us())
 
     def redefine(self, definition: Definition) -> None:
         """Takes over what the catalogue changed.
@@ -296,6 +322,15 @@ class Collection:
         self._index.close()
         self._reader.close()
         self._writer.close()
+
+    def _visible(self) -> IndexView:
+        return self._expiry.visible(lambda: self._index.view)
+
+    def _on_commit(self, changes: IndexChanges, sequence: int) -> None:
+        # In this order, so that no view shows a record that has expired: see `Expiry.visible`.
+        self._expiry.expect(changes.expiring)
+        self._index.on_commit(changes, sequence)
+        self._expiry.forget(changes.unexpiring)
 
     def _check_in_service(self) -> None:
         if self._refusal is not None:

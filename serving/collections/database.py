@@ -28,14 +28,19 @@ class Schema:
 
     application_id: int
     """SQLite's `application_id`: which kind of file this is."""
-    version: int
-    """SQLite's `user_version`: raised with every change of the tables."""
     statements: str
-    """Creates the tables of this version."""
+    """Creates the tables of version 1."""
+    migrations: tuple[str, ...] = ()
+    """From each version to the next. A new database goes through all of them, so that it equals a migrated one."""
+
+    @property
+    def version(self) -> int:
+        """SQLite's `user_version`: raised with every change of the tables."""
+        return 1 + len(self.migrations)
 
 
 def open_database(path: Path, schema: Schema, *, create: bool, max_bytes: int | None = None) -> apsw.Connection:
-    """Opens a database for reading and writing.
+    """Opens a database for reading and writing; one that an older diptych wrote is migrated, wholly or not at all.
 
     Args:
         path: Database file.
@@ -87,7 +92,7 @@ def _check_or_create(connection: apsw.Connection, path: Path, schema: Schema, cr
         with connection:
             connection.execute(schema.statements)
             connection.execute(f"PRAGMA application_id={schema.application_id}")
-            connection.execute(f"PRAGMA user_version={schema.version}")
+            _migrate(connection, schema, 1)
         return
     application_id = read_scalar(connection, "PRAGMA application_id")
     if application_id != schema.application_id:
@@ -99,6 +104,15 @@ def _check_or_create(connection: apsw.Connection, path: Path, schema: Schema, cr
             found_version=version,
             supported_version=schema.version,
         )
+    if version < schema.version:
+        with connection:
+            _migrate(connection, schema, version)
+
+
+def _migrate(connection: apsw.Connection, schema: Schema, version: int) -> None:
+    for statements in schema.migrations[version - 1 :]:
+        connection.execute(statements)
+    connection.execute(f"PRAGMA user_version={schema.version}")
 
 
 def read_scalar(connection: apsw.Connection, statement: str) -> int:

@@ -17,7 +17,6 @@ __all__ = ["RECORDS_SCHEMA", "open_records", "read_sequence", "write_sequence"]
 # caller brought is a BLOB: a damaged byte is then a checksum's business, never a decoding error of the database.
 RECORDS_SCHEMA = Schema(
     application_id=0x64695243,
-    version=1,
     statements="""
         CREATE TABLE collection (
             only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -50,6 +49,13 @@ RECORDS_SCHEMA = Schema(
             outcome TEXT NOT NULL
         ) STRICT;
     """,
+    migrations=(
+        # Version 2: records that expire, in microseconds since 1970.
+        """
+        ALTER TABLE records ADD COLUMN expire_us INTEGER;
+        CREATE INDEX records_by_expiry ON records (expire_us) WHERE expire_us IS NOT NULL;
+        """,
+    ),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from serving.collections import operations
 from serving.collections.metadata_codec import encode_metadata
@@ -69,6 +69,10 @@ class WriteCalls:
             digest=digest_ids("delete", encoded),
             record_count=len(encoded),
         )
+
+    def delete_expired(self, keys: Iterable[int]) -> WriteOutcome:
+        """Deletes records that have expired, by key."""
+        return self._writer.submit(lambda transaction: operations.delete_expired(transaction, keys))
 
     def _submit(
         self,
