@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -67,15 +68,16 @@ class CollectionCatalogue:
         self._damaged: dict[str, tuple[Definition, ServingError]] = {}
         self._closed = False
         self._builders = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index-builder")
-        try:
+        with ExitStack() as opened:
+            opened.callback(self._lock.release)
             self._table = CatalogueTable(data_dir / CATALOGUE_FILE)
+            opened.callback(self._table.close)
             sync_path(data_dir)
+            opened.callback(self._close_collections)
             self._open_all()
-            self._sweeper = Sweeper(lambda: list(self._collections.values()), pause_s=self._config.expiry_sweep_s)
-        except BaseException:
-            self._close_collections()
-            self._lock.release()
-            raise
+            sweeper = Sweeper(lambda: list(self._collections.values()), pause_s=self._config.expiry_sweep_s)
+            opened.callback(sweeper.close)
+            self._opened = opened.pop_all()
 
     def create(self, spec: CollectionSpec) -> CollectionInfo:
         """Makes a new, empty collection.
@@ -188,10 +190,7 @@ class CollectionCatalogue:
             if self._closed:
                 return
             self._closed = True
-            self._sweeper.close()
-            self._close_collections()
-            self._table.close()
-            self._lock.release()
+            self._opened.close()
 
     def list(self) -> list[CollectionInfo]:
         """Returns the collections in service, by name."""

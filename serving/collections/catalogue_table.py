@@ -11,7 +11,7 @@ from typing import cast
 
 import apsw
 
-from serving.collections.database import Schema, open_database, storage_errors
+from serving.collections.database import Schema, close_database, open_database, storage_errors
 from serving.collections.definition import Definition, spec_from_json, spec_to_json
 
 __all__ = ["CATALOGUE_SCHEMA", "CatalogueTable", "Entry", "State"]
@@ -132,7 +132,7 @@ class CatalogueTable:
 
     def close(self) -> None:
         """Folds the log into the database and closes it; closing twice is harmless."""
-        self._connection.close(True)
+        close_database(self._connection)
 
     def _change(self, statement: str, *values: apsw.SQLiteValue) -> None:
         with storage_errors("the catalogue", self._connection):

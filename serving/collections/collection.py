@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from serving.collections.clock import SteadyClock
 from serving.collections.config import MAX_PAGE_RECORDS, CollectionsConfig
+from serving.collections.database import close_database
 from serving.collections.definition import Definition
 from serving.collections.expiry import Expiry
 from serving.collections.index.derived import DerivedIndex
@@ -85,7 +86,7 @@ class Collection:
             )
         except BaseException:
             self._reader.close()
-            connection.close(True)
+            close_database(connection)
             raise
         self._writer = Writer(
             connection, name=spec.name, clock=self._clock, on_commit=self._on_commit, on_death=self._on_writer_death

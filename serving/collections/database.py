@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,14 +13,25 @@ import apsw
 
 from serving.errors import Corrupted, FailedPrecondition, ServingError, StorageFull, Unavailable
 
-__all__ = ["PAGE_BYTES", "Schema", "disk_error", "open_database", "read_scalar", "storage_error", "storage_errors"]
+__all__ = [
+    "PAGE_BYTES",
+    "Schema",
+    "close_database",
+    "disk_error",
+    "open_database",
+    "read_scalar",
+    "storage_error",
+    "storage_errors",
+]
+
+logger = logging.getLogger(__name__)
 
 PAGE_BYTES = 16_384
 """Ten records of 384 dimensions a page; 4 KiB pages take 25 % more room and 40 % more time."""
 _BUSY_MS = 5_000
 _WAL_KEPT_BYTES = 64 << 20
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_FULL_RESULTS = frozenset({apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_WRITE})
+_FULL_RESULTS = frozenset({apsw.SQLITE_IOERR_SHMSIZE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +75,21 @@ def open_database(path: Path, schema: Schema, *, create: bool, max_bytes: int | 
             _configure(connection, max_bytes)
             _check_or_create(connection, path, schema, create)
     except BaseException:
-        connection.close()
+        close_database(connection)
         raise
     return connection
+
+
+def close_database(connection: apsw.Connection) -> None:
+    """Closes a database, whatever the disk says to that: its log keeps what the database could not take.
+
+    Args:
+        connection: Of any state; closing twice is harmless.
+    """
+    try:
+        connection.close(True)
+    except apsw.Error:
+        logger.warning("database did not close cleanly", exc_info=True)
 
 
 def _configure(connection: apsw.Connection, max_bytes: int | None) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import apsw
 
-from serving.collections.database import Schema, open_database, read_scalar, storage_errors
+from serving.collections.database import Schema, close_database, open_database, read_scalar, storage_errors
 from serving.collections.types import CollectionSpec
 from serving.errors import Corrupted
 
@@ -80,16 +80,20 @@ def open_records(
     """
     connection = open_database(path, RECORDS_SCHEMA, create=create, max_bytes=max_bytes)
     expected = (uid, spec.space, spec.dimension, spec.metric.value)
-    with storage_errors(f"collection {spec.name!r}", connection):
-        if create:
-            connection.execute("INSERT OR IGNORE INTO collection VALUES (1, ?, ?, ?, ?, 0)", expected)
-        found = connection.execute("SELECT uid, space, dimension, metric FROM collection").fetchone()
-    if found != expected:
-        connection.close(True)
-        raise Corrupted(
-            f"{path} is not the database of collection {spec.name!r}: it says {found}, the catalogue says {expected}",
-            collection=spec.name,
-        )
+    try:
+        with storage_errors(f"collection {spec.name!r}", connection):
+            if create:
+                connection.execute("INSERT OR IGNORE INTO collection VALUES (1, ?, ?, ?, ?, 0)", expected)
+            found = connection.execute("SELECT uid, space, dimension, metric FROM collection").fetchone()
+        if found != expected:
+            raise Corrupted(
+                f"{path} is not the database of collection {spec.name!r}: it says {found}, "
+                f"the catalogue says {expected}",
+                collection=spec.name,
+            )
+    except BaseException:
+        close_database(connection)
+        raise
     return connection
 
 
