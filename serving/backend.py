@@ -73,7 +73,6 @@ class Backend:
         Raises:
             FailedPrecondition: Another server holds the folder.
         """
-        self._data_dir.mkdir(parents=True, exist_ok=True)
         self._catalogue = await self.write(CollectionCatalogue, self._data_dir, self._config)
         return self._catalogue
 

@@ -19,7 +19,7 @@ from serving.collections.collection import Collection
 from serving.collections.config import CollectionsConfig
 from serving.collections.database import disk_error
 from serving.collections.definition import Definition, check_display_name, check_spec
-from serving.collections.durable import sync_path
+from serving.collections.durable import make_folder, sync_path
 from serving.collections.lock import FolderLock
 from serving.collections.sweeper import Sweeper
 from serving.collections.types import CollectionInfo, CollectionSpec
@@ -61,7 +61,7 @@ class CollectionCatalogue:
         self._clock = clock
         self._steady_clock = SteadyClock(clock)
         self._parent = data_dir / COLLECTIONS_FOLDER
-        self._parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._parent)
         self._lock = FolderLock(data_dir)
         self._changing = threading.RLock()
         self._collections: dict[str, Collection] = {}
