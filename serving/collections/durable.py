@@ -6,7 +6,7 @@ import os
 import zlib
 from pathlib import Path
 
-__all__ = ["checksum_file", "make_folder", "publish_folder", "replace_file", "sync_path"]
+__all__ = ["checksum_file", "make_folder", "publish_folder", "replace_file", "reserve_file", "sync_path"]
 
 _BLOCK_BYTES = 1 << 22
 
@@ -68,6 +68,24 @@ def replace_file(path: Path, text: str) -> None:
     finally:
         unfinished.unlink(missing_ok=True)
     sync_path(path.parent)
+
+
+def reserve_file(path: Path) -> None:
+    """Takes the room of a whole file, so that writing to it through memory cannot fail.
+
+    A page of mapped memory for which the disk has no room kills the process when it is written.
+
+    Args:
+        path: A file of its final size.
+
+    Raises:
+        OSError: The disk has no room for it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.posix_fallocate(descriptor, 0, os.fstat(descriptor).st_size)
+    finally:
+        os.close(descriptor)
 
 
 def checksum_file(path: Path) -> int:
