@@ -13,6 +13,7 @@ from serving.collections.config import CollectionsConfig
 from serving.collections.database import PAGE_BYTES, storage_error
 from serving.collections.types import RecordWrite
 from serving.errors import StorageFull, Unavailable
+from tests.faults.failure import FailedDisk
 
 Make = Callable[..., Collection]
 Write = Callable[..., RecordWrite]
@@ -83,7 +84,6 @@ def test_a_disk_that_refuses_to_write_is_survived(
 
 
 def test_a_disk_that_fails_is_not_called_full() -> None:
-    failed = apsw.IOError("disk I/O error")
-    failed.extendedresult = apsw.SQLITE_IOERR_WRITE
+    failed = FailedDisk(apsw.SQLITE_IOERR_WRITE)
     assert type(storage_error(failed, "collection 'notes'")) is Unavailable
     assert type(storage_error(apsw.FullError("no room"), "collection 'notes'")) is StorageFull
