@@ -32,8 +32,8 @@ def read_records(files: Sequence[Path]) -> Iterator[RecordInput]:
 
     Args:
         files: Images; `.jsonl` with one object a line: `text`, `image` (a path beside the file) or `vector`, and if it
-            likes `id`, `metadata` and `expire_time` (RFC 3339); other files are texts, one a line. Folders are walked, hidden files left out. `-`
-            is standard input, one text a line.
+            likes `id`, `metadata` and `expire_time` (RFC 3339); other files are texts, one a line. Folders are walked,
+            hidden files left out. `-` is standard input, one text a line.
 
     Yields:
         Records; where the file names none, the id is the file's path, with the line's number for lines.
