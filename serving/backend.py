@@ -105,7 +105,6 @@ class Backend:
         Raises:
             FailedPrecondition: Another server holds the folder.
         """
-        self._data_dir.mkdir(parents=True, exist_ok=True)
         self._catalogue = await self.write(CollectionCatalogue, self._data_dir, self._config)
         await self.write(self._open_jobs, self._catalogue)
         return self._catalogue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,8 @@ class RecordDraft:
     """A text, an encoded image, or the vector `[d]` itself."""
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     if_version: int | None = None
+    """As in `RecordWrite`."""
+    expire_time: datetime | None = None
     """As in `RecordWrite`."""
 
 
@@ -161,7 +164,13 @@ async def _embed(
 def _write(draft: RecordDraft, spec: CollectionSpec, index: int, embedded: _Embedded) -> RecordWrite:
     content = draft.content
     if isinstance(content, np.ndarray):
-        return RecordWrite(id=draft.id, vector=content, metadata=draft.metadata, if_version=draft.if_version)
+        return RecordWrite(
+            id=draft.id,
+            vector=content,
+            metadata=draft.metadata,
+            if_version=draft.if_version,
+            expire_time=draft.expire_time,
+        )
     source = content.encode("utf-8") if isinstance(content, str) else content
     return RecordWrite(
         id=draft.id,
@@ -172,6 +181,7 @@ def _write(draft: RecordDraft, spec: CollectionSpec, index: int, embedded: _Embe
         source_type=_source_type(content) if spec.retain_source else "",
         fingerprint=embedded.encoder.fingerprint if embedded.encoder else "",
         origin=source,
+        expire_time=draft.expire_time,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TypedDict
 
 from numpy.typing import ArrayLike
@@ -73,6 +74,8 @@ class UpsertArguments(TypedDict, total=False):
     """Per record."""
     if_versions: Sequence[int | None]
     """Per record the version it must have; 0: must not be there; None: whatever."""
+    expire_times: Sequence[datetime | None]
+    """Per record when it ends, with a time zone; None: never."""
     space: str
     """Embedding space of `vectors`."""
     allow_partial: bool

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from diptych.client.errors import ClientError
-from diptych.client.metadata import values_of_metadata
+from diptych.client.metadata import moment_of_timestamp, values_of_metadata
 from diptych.client.statuses import error_of_status
 from diptych.client.tensors import array_of_tensor
 from diptych.client.types import (
@@ -185,6 +185,7 @@ def record_of(message: collection_pb2.Record) -> Record:
         metadata=values_of_metadata(message.metadata),
         source=message.source.data if message.HasField("source") else None,
         source_type=message.source.mime_type,
+        expire_time=moment_of_timestamp(message.expire_time) if message.HasField("expire_time") else None,
     )
 
 

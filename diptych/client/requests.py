@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from diptych.client.arguments import EmbedOptions, PartArguments, SearchArguments, SearchOptions
 from diptych.client.expressions import parse_filter
 from diptych.client.filters import Filter
-from diptych.client.metadata import metadata_of_values
+from diptych.client.metadata import metadata_of_values, timestamp_of_moment
 from diptych.client.tensors import encoding_of, tensor_of_vector
 from diptych.client.types import Embeddings, Image, MetadataValue, StoredRecord
 from diptych.v1 import (
@@ -146,6 +147,7 @@ def record_writes(
     inputs: Sequence[embedding_pb2.Input] | None,
     metadata: Sequence[Mapping[str, MetadataValue]] | None,
     if_versions: Sequence[int | None] | None,
+    expire_times: Sequence[datetime | None] | None = None,
 ) -> list[collection_service_pb2.RecordWrite]:
     """Returns records for the wire, without packed vectors.
 
@@ -154,14 +156,16 @@ def record_writes(
         inputs: What to embed, or None where vectors come packed.
         metadata: Per record, or None.
         if_versions: Per record, or None.
+        expire_times: Per record, or None.
 
     Returns:
         One message per record.
 
     Raises:
-        ValueError: The lengths differ.
+        ValueError: The lengths differ, or a time has no time zone.
     """
-    for name, values in (("inputs", inputs), ("metadata", metadata), ("if_versions", if_versions)):
+    given = {"inputs": inputs, "metadata": metadata, "if_versions": if_versions, "expire_times": expire_times}
+    for name, values in given.items():
         if values is not None and len(values) != len(ids):
             raise ValueError(f"{len(values)} {name} for {len(ids)} ids; they must be as many")
     writes = [collection_service_pb2.RecordWrite(id=identifier) for identifier in ids]
@@ -172,6 +176,8 @@ def record_writes(
             write.metadata.CopyFrom(metadata_of_values(metadata[index]))
         if if_versions is not None and (version := if_versions[index]) is not None:
             write.if_version = version
+        if expire_times is not None and (moment := expire_times[index]) is not None:
+            write.expire_time.CopyFrom(timestamp_of_moment(moment, f"expire_times[{index}]"))
     return writes
 
 

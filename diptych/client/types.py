@@ -151,6 +151,8 @@ class Record:
     """What it was embedded from, where kept."""
     source_type: str = ""
     """MIME type of the source."""
+    expire_time: datetime | None = None
+    """When it ends, in UTC; None: never."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -223,6 +223,7 @@ class Record(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The id: 1 to 256 bytes of UTF-8 without control characters, compared bytewise."""
     version: _builtins.int
@@ -241,6 +242,10 @@ class Record(_message.Message):
     def source(self) -> Global___Source:
         """What it was embedded from. Only where asked for, and where the collection retains sources."""
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends; unset: never. A change of its metadata keeps it."""
+
     def __init__(
         self,
         *,
@@ -250,10 +255,11 @@ class Record(_message.Message):
         metadata: _metadata_pb2.Metadata | None = ...,
         source: Global___Source | None = ...,
         fingerprint: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "source", b"source", "vector", b"vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "metadata", b"metadata", "source", b"source", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "id", b"id", "metadata", b"metadata", "source", b"source", "vector", b"vector", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "fingerprint", b"fingerprint", "id", b"id", "metadata", b"metadata", "source", b"source", "vector", b"vector", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -287,7 +293,7 @@ Global___Source: _TypeAlias = Source  # noqa: Y015
 
 @_typing.final
 class RecordParts(_message.Message):
-    """Which parts of a record to return. The id, the version and the fingerprint always are."""
+    """Which parts of a record to return. The id, the version, the fingerprint and the expire time always are."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

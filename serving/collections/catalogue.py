@@ -8,18 +8,21 @@ import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from serving.collections.catalogue_table import CatalogueTable, State
+from serving.collections.clock import SteadyClock, utc_now
 from serving.collections.collection import Collection
 from serving.collections.config import CollectionsConfig
 from serving.collections.database import disk_error
 from serving.collections.definition import Definition, check_display_name, check_spec
 from serving.collections.definition_file import write_definition
-from serving.collections.durable import sync_path
+from serving.collections.durable import make_folder, sync_path
 from serving.collections.lock import FolderLock
+from serving.collections.sweeper import Sweeper
 from serving.collections.types import CollectionInfo, CollectionSpec, FieldDefinition
 from serving.errors import CollectionExists, CollectionNotFound, Draining, ServingError
 
@@ -31,10 +34,6 @@ CATALOGUE_FILE = "catalogue.sqlite"
 COLLECTIONS_FOLDER = "collections"
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 class CollectionCatalogue:
     """Opens a data folder and every collection in it; calls may come from any thread.
 
@@ -44,7 +43,7 @@ class CollectionCatalogue:
     Args:
         data_dir: The data folder; created where missing.
         config: How collections are kept.
-        clock: Tells the time of creation and update, in UTC.
+        clock: Tells the time, in UTC: of creation and update, and whether a record has expired.
 
     Raises:
         FailedPrecondition: Another server holds the folder, or a newer diptych wrote it.
@@ -57,12 +56,13 @@ class CollectionCatalogue:
         data_dir: Path,
         config: CollectionsConfig | None = None,
         *,
-        clock: Callable[[], datetime] = _now,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._config = config or CollectionsConfig()
         self._clock = clock
+        self._steady_clock = SteadyClock(clock)
         self._parent = data_dir / COLLECTIONS_FOLDER
-        self._parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self._parent)
         self._lock = FolderLock(data_dir)
         self._changing = threading.RLock()
         self._collections: dict[str, Collection] = {}
@@ -71,14 +71,16 @@ class CollectionCatalogue:
         self._listeners: list[Callable[[str], None]] = []
         self._closed = False
         self._builders = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index-builder")
-        try:
+        with ExitStack() as opened:
+            opened.callback(self._lock.release)
             self._table = CatalogueTable(data_dir / CATALOGUE_FILE)
+            opened.callback(self._table.close)
             sync_path(data_dir)
+            opened.callback(self._close_collections)
             self._open_all()
-        except BaseException:
-            self._close_collections()
-            self._lock.release()
-            raise
+            sweeper = Sweeper(lambda: list(self._collections.values()), pause_s=self._config.expiry_sweep_s)
+            opened.callback(sweeper.close)
+            self._opened = opened.pop_all()
 
     def create(self, spec: CollectionSpec) -> CollectionInfo:
         """Makes a new, empty collection.
@@ -245,9 +247,7 @@ class CollectionCatalogue:
             if self._closed:
                 return
             self._closed = True
-            self._close_collections()
-            self._table.close()
-            self._lock.release()
+            self._opened.close()
 
     def list(self) -> list[CollectionInfo]:
         """Returns the collections in service, by name."""
@@ -278,7 +278,14 @@ class CollectionCatalogue:
                 logger.warning("folder belongs to no collection", extra={"folder": str(folder)})
 
     def _open(self, folder: Path, definition: Definition, *, create: bool = False) -> Collection:
-        return Collection(folder, definition, config=self._config, builders=self._builders, create=create)
+        return Collection(
+            folder,
+            definition,
+            config=self._config,
+            builders=self._builders,
+            clock=self._steady_clock,
+            create=create,
+        )
 
     def _register(self, spec: CollectionSpec, uid: str) -> Definition:
         """Notes a collection as being made, which keeps its name."""

@@ -11,7 +11,7 @@ from typing import cast
 
 import apsw
 
-from serving.collections.database import Schema, open_database, storage_errors
+from serving.collections.database import Schema, close_database, open_database, storage_errors
 from serving.collections.definition import Definition, spec_from_json, spec_to_json
 
 __all__ = ["CATALOGUE_SCHEMA", "CatalogueTable", "Entry", "State", "read_entries"]
@@ -19,7 +19,6 @@ __all__ = ["CATALOGUE_SCHEMA", "CatalogueTable", "Entry", "State", "read_entries
 # The folder is made and removed between two commits here, so that a crash leaves a row that says what was going on.
 CATALOGUE_SCHEMA = Schema(
     application_id=0x64694341,
-    version=1,
     statements="""
         CREATE TABLE collections (
             uid TEXT PRIMARY KEY,
@@ -119,7 +118,7 @@ class CatalogueTable:
 
     def close(self) -> None:
         """Folds the log into the database and closes it; closing twice is harmless."""
-        self._connection.close(True)
+        close_database(self._connection)
 
     def _change(self, statement: str, *values: apsw.SQLiteValue) -> None:
         with storage_errors("the catalogue", self._connection):

@@ -7,14 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
+from serving.collections.clock import SteadyClock
 from serving.collections.config import CollectionsConfig
+from serving.collections.database import close_database
 from serving.collections.definition import Definition
+from serving.collections.expiry import Expiry
 from serving.collections.filters.conditions import Condition
 from serving.collections.filters.fields import check_fields, new_fields
 from serving.collections.index.derived import DerivedIndex
 from serving.collections.reads import CollectionReads
 from serving.collections.record_reader import RecordReader
 from serving.collections.record_schema import open_records
+from serving.collections.transaction import IndexChanges
 from serving.collections.types import (
     CollectionInfo,
     FieldDefinition,
@@ -31,6 +35,8 @@ __all__ = ["INDEX_FOLDER", "RECORDS_FILE", "Collection"]
 
 RECORDS_FILE = "records.sqlite"
 INDEX_FOLDER = "index"
+SWEEP_RECORDS = 1_000
+"""Expired records deleted in one write: callers' writes come in between."""
 
 
 class Collection(CollectionReads):
@@ -44,6 +50,7 @@ class Collection(CollectionReads):
         definition: What it is.
         config: How it is kept.
         builders: Runs index builds.
+        clock: Decides what has expired.
         create: Whether it is new; otherwise its files must be there.
 
     Raises:
@@ -58,21 +65,24 @@ class Collection(CollectionReads):
         *,
         config: CollectionsConfig,
         builders: Executor,
+        clock: SteadyClock | None = None,
         create: bool = False,
     ) -> None:
         spec = definition.spec
+        clock = clock or SteadyClock()
         path = folder / RECORDS_FILE
         connection = open_records(path, spec, definition.uid, create=create, max_bytes=config.max_database_bytes)
         reader = RecordReader(path, dimension=spec.dimension, with_sources=spec.retain_source, name=spec.name)
         try:
+            expiry = Expiry(reader.expiring(), clock)
             index = DerivedIndex(folder / INDEX_FOLDER, definition, reader=reader, config=config, builders=builders)
         except BaseException:
             reader.close()
-            connection.close(True)
+            close_database(connection)
             raise
-        super().__init__(definition, reader, index)
+        super().__init__(definition, reader, index, expiry=expiry, clock=clock)
         self._writer = Writer(
-            connection, name=spec.name, on_commit=self._index.on_commit, on_death=self._on_writer_death
+            connection, name=spec.name, clock=clock, on_commit=self._on_commit, on_death=self._on_writer_death
         )
         self._write_calls = WriteCalls(
             spec, self._writer, lambda: self._index.view, remembered=config.remembered_requests
@@ -88,7 +98,7 @@ class Collection(CollectionReads):
 
     def info(self) -> CollectionInfo:
         """Returns the collection as it stands."""
-        view = self._index.view
+        view = self._visible()
         return CollectionInfo(
             spec=self._definition.spec,
             create_time=self._definition.create_time,
@@ -185,6 +195,22 @@ class Collection(CollectionReads):
         self._check_in_service()
         return self._write_calls.delete_matching(where, request_id=request_id)
 
+    def sweep(self, limit: int = SWEEP_RECORDS) -> int:
+        """Deletes records that have expired; no call sees them any more as it is.
+
+        Args:
+            limit: Most records to delete in this one write.
+
+        Returns:
+            How many were deleted; fewer than the limit where there are no more.
+
+        Raises:
+            StorageFull: The disk has no room even for this.
+        """
+        self._check_in_service()
+        due = self._expiry.due()[:limit].tolist()
+        return len(self._write_calls.delete_expired(due).versions) if due else 0
+
     def settle(self, timeout_s: float) -> bool:
         """Waits until no index build runs; searches need not wait for it.
 
@@ -251,6 +277,12 @@ class Collection(CollectionReads):
         self._index.close()
         self._reader.close()
         self._writer.close()
+
+    def _on_commit(self, changes: IndexChanges, sequence: int) -> None:
+        # In this order, so that no view shows a record that has expired: see `Expiry.visible`.
+        self._expiry.expect(changes.expiring)
+        self._index.on_commit(changes, sequence)
+        self._expiry.forget(changes.unexpiring)
 
     def _on_writer_death(self, error: BaseException) -> None:
         # The index may lack what was committed last: no answer is better than one that misses an acknowledged record.

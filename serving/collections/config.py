@@ -87,6 +87,8 @@ class CollectionsConfig:
     """FAISS threads of an index build; one build runs at a time."""
     remembered_requests: int = 10_000
     """Latest request ids whose outcome a collection remembers."""
+    expiry_sweep_s: float = 1.0
+    """Seconds between two looks for records that have expired; nobody sees them in the meantime. Above 0."""
     max_database_bytes: int | None = None
     """Bound on one collection's database file; writes beyond it are refused as if the disk were full."""
 
@@ -108,6 +110,8 @@ class CollectionsConfig:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1")
         if not self.filter_scan_ratio >= 0:
             raise ValueError(f"filter_scan_ratio ({self.filter_scan_ratio}) must be at least 0")
+        if not self.expiry_sweep_s > 0:
+            raise ValueError(f"expiry_sweep_s ({self.expiry_sweep_s}) must be above 0")
         if not 0 < self.tail_fraction <= 1:
             raise ValueError(f"tail_fraction ({self.tail_fraction}) must be in (0, 1]")
         if not 0 < self.dead_fraction < 1:

@@ -13,7 +13,16 @@ import apsw
 
 from serving.errors import Corrupted, FailedPrecondition, ServingError, StorageFull, Unavailable
 
-__all__ = ["PAGE_BYTES", "Schema", "disk_error", "open_database", "read_scalar", "storage_error", "storage_errors"]
+__all__ = [
+    "PAGE_BYTES",
+    "Schema",
+    "close_database",
+    "disk_error",
+    "open_database",
+    "read_scalar",
+    "storage_error",
+    "storage_errors",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +31,7 @@ PAGE_BYTES = 16_384
 _BUSY_MS = 5_000
 _WAL_KEPT_BYTES = 64 << 20
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_FULL_RESULTS = frozenset({apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_WRITE})
+_FULL_RESULTS = frozenset({apsw.SQLITE_IOERR_SHMSIZE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,23 +40,18 @@ class Schema:
 
     application_id: int
     """SQLite's `application_id`: which kind of file this is."""
-    version: int
-    """SQLite's `user_version`: raised with every change of the tables."""
     statements: str
-    """Creates the tables of this version."""
+    """Creates the tables of version 1."""
     migrations: tuple[str, ...] = ()
-    """The statements that lead from version 1 to 2, from 2 to 3, ...; an older file is brought forward when opened."""
+    """The statements that lead from version 1 to 2, from 2 to 3, ...
 
-    def __post_init__(self) -> None:
-        """Checks that every older version has its way forward.
+    A new database goes through all of them, so that it equals a migrated one.
+    """
 
-        Raises:
-            ValueError: A migration is missing, or there is one too many.
-        """
-        if len(self.migrations) != self.version - 1:
-            raise ValueError(
-                f"version {self.version} needs {self.version - 1} migrations, there are {len(self.migrations)}"
-            )
+    @property
+    def version(self) -> int:
+        """SQLite's `user_version`: raised with every change of the tables."""
+        return 1 + len(self.migrations)
 
     def migrate(self, connection: apsw.Connection, version: int) -> None:
         """Brings the tables of an older version forward, inside a transaction of the caller's.
@@ -62,7 +66,7 @@ class Schema:
 
 
 def open_database(path: Path, schema: Schema, *, create: bool, max_bytes: int | None = None) -> apsw.Connection:
-    """Opens a database for reading and writing; one of an older version is migrated, wholly or not at all.
+    """Opens a database for reading and writing; one that an older diptych wrote is migrated, wholly or not at all.
 
     Args:
         path: Database file.
@@ -85,9 +89,21 @@ def open_database(path: Path, schema: Schema, *, create: bool, max_bytes: int | 
             _configure(connection, max_bytes)
             _check_or_create(connection, path, schema, create)
     except BaseException:
-        connection.close()
+        close_database(connection)
         raise
     return connection
+
+
+def close_database(connection: apsw.Connection) -> None:
+    """Closes a database, whatever the disk says to that: its log keeps what the database could not take.
+
+    Args:
+        connection: Of any state; closing twice is harmless.
+    """
+    try:
+        connection.close(True)
+    except apsw.Error:
+        logger.warning("database did not close cleanly", exc_info=True)
 
 
 def _configure(connection: apsw.Connection, max_bytes: int | None) -> None:
@@ -114,7 +130,7 @@ def _check_or_create(connection: apsw.Connection, path: Path, schema: Schema, cr
         with connection:
             connection.execute(schema.statements)
             connection.execute(f"PRAGMA application_id={schema.application_id}")
-            connection.execute(f"PRAGMA user_version={schema.version}")
+            schema.migrate(connection, 1)
         return
     application_id = read_scalar(connection, "PRAGMA application_id")
     if application_id != schema.application_id:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.collections.clock import SteadyClock
 from serving.collections.config import MAX_PAGE_RECORDS
 from serving.collections.definition import Definition
+from serving.collections.expiry import Expiry
 from serving.collections.filters.conditions import Condition
 from serving.collections.index.derived import DerivedIndex
 from serving.collections.index.view import Found, IndexView
@@ -30,12 +32,18 @@ class CollectionReads:
         definition: What it is.
         reader: Reads its record.
         index: Its index.
+        expiry: Knows which of its records have expired.
+        clock: Decides what has expired.
     """
 
-    def __init__(self, definition: Definition, reader: RecordReader, index: DerivedIndex) -> None:
+    def __init__(
+        self, definition: Definition, reader: RecordReader, index: DerivedIndex, *, expiry: Expiry, clock: SteadyClock
+    ) -> None:
         self._definition = definition
         self._reader = reader
         self._index = index
+        self._expiry = expiry
+        self._clock = clock
         self._refusal: ServingError | None = None
 
     def get(self, ids: Sequence[str], *, min_sequence: int = 0) -> list[Record | None]:
@@ -56,7 +64,7 @@ class CollectionReads:
         self._check_in_service()
         encoded = encode_ids(ids)
         check_sequence(min_sequence, self._index.view.sequence)
-        records = self._reader.by_ids(tuple(set(encoded)))
+        records = self._reader.by_ids(tuple(set(encoded)), now_us=self._clock.now_us())
         return [records.get(identifier) for identifier in encoded]
 
     def count(self, where: Condition | None = None) -> int:
@@ -73,7 +81,7 @@ class CollectionReads:
             Corrupted: A record is damaged: nobody knows whether it matches.
         """
         self._check_in_service()
-        view = self._index.view
+        view = self._visible()
         return view.record_count if where is None else view.matching(where).living_count
 
     def search(
@@ -123,8 +131,8 @@ class CollectionReads:
             return view.matching(where).search(prepared, k, exact=exact, score_threshold=score_threshold)
 
         if with_records:
-            return hits_with_records(lambda: self._index.view, search, self._reader, where)
-        return hits_without_records(search(self._index.view))
+            return hits_with_records(self._visible, search, self._reader, where)
+        return hits_without_records(search(self._visible()))
 
     def list(self, *, page_size: int, after_id: str = "") -> list[Record]:
         """Returns records in the bytewise order of their ids.
@@ -141,7 +149,8 @@ class CollectionReads:
             Corrupted: A record is not what was written.
         """
         self._check_in_service()
-        return self._reader.page(encode_id(after_id) if after_id else b"", _page_size(page_size))
+        size, after = _page_size(page_size), encode_id(after_id) if after_id else b""
+        return self._reader.page(after, size, now_us=self._clock.now_us())
 
     def list_matching(self, where: Condition, *, page_size: int, after_id: str = "") -> Page:
         """Returns records for which a filter holds, in the bytewise order of their ids.
@@ -160,7 +169,10 @@ class CollectionReads:
         """
         self._check_in_service()
         size, after = _page_size(page_size), encode_id(after_id) if after_id else b""
-        return page_matching(lambda: self._index.view, self._reader, where, after_id=after, size=size)
+        return page_matching(self._visible, self._reader, where, after_id=after, size=size)
+
+    def _visible(self) -> IndexView:
+        return self._expiry.visible(lambda: self._index.view)
 
     def _check_in_service(self) -> None:
         if self._refusal is not None:

@@ -23,16 +23,22 @@ _IDLE_CONNECTIONS = 8
 _BUSY_MS = 5_000
 _COPY_STEPS = 20_000
 """Steps of SQLite's machine between two questions whether a copy shall stop."""
-RECORD_COLUMNS = "r.key, r.id, r.version, r.vector, r.metadata, r.fingerprint, r.checksum"
+RECORD_COLUMNS = "r.key, r.id, r.version, r.vector, r.metadata, r.fingerprint, r.checksum, r.expire_us"
 """Of table `records AS r`, in the order of `RecordRow`."""
 _BY_ID = f"SELECT {RECORD_COLUMNS} FROM carray(?) AS wanted CROSS JOIN records AS r ON r.id = wanted.value"
 _BY_KEY = f"SELECT {RECORD_COLUMNS} FROM carray(?) AS wanted CROSS JOIN records AS r ON r.key = wanted.value"
-_PAGE = f"SELECT {RECORD_COLUMNS} FROM records AS r WHERE r.id > ? ORDER BY r.id LIMIT ?"
+_PAGE = (
+    f"SELECT {RECORD_COLUMNS} FROM records AS r WHERE r.id > ? AND (r.expire_us IS NULL OR r.expire_us > ?) "
+    "ORDER BY r.id LIMIT ?"
+)
 _IDS_AFTER = "SELECT id, key FROM records WHERE id > ? ORDER BY id LIMIT ?"
 _WRITTEN_AFTER = f"SELECT {RECORD_COLUMNS} FROM records AS r WHERE r.version > ? ORDER BY r.key"
 _SCAN = f"SELECT {RECORD_COLUMNS} FROM records AS r WHERE r.key > ? ORDER BY r.key"
 # The index covers it: no vector is read.
 _VERSIONS = "SELECT key, version FROM records INDEXED BY records_by_version"
+_EXPIRING = (
+    "SELECT expire_us, key FROM records INDEXED BY records_by_expiry WHERE expire_us IS NOT NULL ORDER BY expire_us"
+)
 _SOURCES = (
     "SELECT s.key, s.type, s.content, s.checksum "
     "FROM carray(?) AS wanted CROSS JOIN sources AS s ON s.key = wanted.value"
@@ -57,11 +63,12 @@ class RecordReader:
         self._idle: deque[apsw.Connection] = deque()
         self._closed = False
 
-    def by_ids(self, ids: Sequence[bytes]) -> dict[bytes, Record]:
+    def by_ids(self, ids: Sequence[bytes], *, now_us: int) -> dict[bytes, Record]:
         """Returns records by id.
 
         Args:
             ids: Encoded ids.
+            now_us: Leaves out what has expired by then, in microseconds since 1970.
 
         Returns:
             Those that exist.
@@ -72,7 +79,8 @@ class RecordReader:
         if not ids:
             return {}
         with self.snapshot() as connection:
-            rows = _rows(connection, _BY_ID, (apsw.carray(tuple(ids)),))
+            found = _rows(connection, _BY_ID, (apsw.carray(tuple(ids)),))
+            rows = [row for row in found if row.expire_us is None or row.expire_us > now_us]
             return {row.id: record for row, record in zip(rows, self._decode(connection, rows), strict=True)}
 
     def by_keys(self, keys: Sequence[int]) -> dict[int, Record]:
@@ -93,12 +101,13 @@ class RecordReader:
             rows = _rows(connection, _BY_KEY, (apsw.carray(np.asarray(keys, dtype=np.int64)),))
             return {row.key: record for row, record in zip(rows, self._decode(connection, rows), strict=True)}
 
-    def page(self, after_id: bytes, size: int) -> list[Record]:
+    def page(self, after_id: bytes, size: int, *, now_us: int) -> list[Record]:
         """Returns the records that follow an id.
 
         Args:
             after_id: Encoded; empty: from the beginning.
             size: Most records to return.
+            now_us: Leaves out what has expired by then, in microseconds since 1970.
 
         Returns:
             In the bytewise order of their ids.
@@ -107,7 +116,7 @@ class RecordReader:
             Corrupted: One of them is not what was written.
         """
         with self.snapshot() as connection:
-            return self._decode(connection, _rows(connection, _PAGE, (after_id, size)))
+            return self._decode(connection, _rows(connection, _PAGE, (after_id, now_us, size)))
 
     def scan(self, connection: apsw.Connection, *, after_key: int) -> Iterator[RecordRow]:
         """Yields rows in the order their vectors were written.
@@ -158,6 +167,15 @@ class RecordReader:
         """
         pairs = np.array(connection.execute(_VERSIONS).fetchall(), dtype=np.int64).reshape(-1, 2)
         return pairs[np.argsort(pairs[:, 0])]
+
+    def expiring(self) -> NDArray[np.int64]:
+        """Returns when records expire, without reading the records.
+
+        Returns:
+            `[n, 2]`, expire time in microseconds since 1970 and key of each record that has one, ascending.
+        """
+        with self.snapshot() as connection:
+            return np.array(connection.execute(_EXPIRING).fetchall(), dtype=np.int64).reshape(-1, 2)
 
     @contextmanager
     def snapshot(self) -> Iterator[apsw.Connection]:

@@ -83,6 +83,8 @@ def digest_writes(writes: Iterable[PreparedWrite], *, errors: Iterable[int], all
             state.update(struct.pack("<Q", len(part)))
             state.update(part)
         state.update(struct.pack("<qq?", write.index, version, write.source is not None))
+        if write.expire_us is not None:
+            state.update(struct.pack("<q", write.expire_us))
     return state.digest()
 
 

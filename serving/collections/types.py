@@ -132,6 +132,8 @@ class RecordWrite:
     origin: bytes = b""
     """What the vector was computed from, where the caller did not bring it. A repeated request is recognised by this,
     since the last bits of a computed vector depend on the batch it was computed in."""
+    expire_time: datetime | None = None
+    """From when on the record is no more, with a time zone, to the microsecond; `None`: it stays."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,6 +147,8 @@ class Record:
     source: bytes | None = None
     source_type: str = ""
     fingerprint: str = ""
+    expire_time: datetime | None = None
+    """In UTC; `None`: it stays."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.collections.clock import microseconds_of
 from serving.collections.config import MAX_BATCH_RECORDS, MAX_ID_BYTES, MAX_REQUEST_ID_BYTES
 from serving.collections.filters.fields import contradiction
 from serving.collections.metadata_codec import encode_metadata
@@ -46,6 +47,7 @@ class PreparedWrite:
     if_version: int | None
     source: bytes | None
     source_type: bytes
+    expire_us: int | None = None
 
 
 def encode_id(identifier: str) -> bytes:
@@ -210,7 +212,18 @@ def _prepare(spec: CollectionSpec, index: int, write: RecordWrite, vector: NDArr
         if_version=write.if_version,
         source=write.source if spec.retain_source else None,
         source_type=source_type if spec.retain_source else b"",
+        expire_us=_expire_us(write),
     )
+
+
+def _expire_us(write: RecordWrite) -> int | None:
+    if write.expire_time is None:
+        return None
+    if write.expire_time.utcoffset() is None:
+        raise InvalidInput(
+            f"record {write.id!r}: expire_time {write.expire_time.isoformat()} has no time zone; give it one"
+        )
+    return microseconds_of(write.expire_time)
 
 
 def batch_error(errors: Mapping[int, ServingError], count: int) -> ServingError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from serving.collections import operations
 from serving.collections.filters.conditions import Condition
@@ -106,6 +106,10 @@ class WriteCalls:
             digest=digest_ids("delete-matching", [repr(where).encode("utf-8", "surrogatepass")]),
             record_count=1,
         )
+
+    def delete_expired(self, keys: Iterable[int]) -> WriteOutcome:
+        """Deletes records that have expired, by key."""
+        return self._writer.submit(lambda transaction: operations.delete_expired(transaction, keys))
 
     def _fields(self) -> tuple[FieldDefinition, ...]:
         return self._view().columns.definitions

@@ -19,7 +19,6 @@ __all__ = ["JOBS_SCHEMA", "JobTable", "StoredJob"]
 
 JOBS_SCHEMA = Schema(
     application_id=0x64694A42,
-    version=1,
     statements="""
         CREATE TABLE jobs (
             number INTEGER PRIMARY KEY AUTOINCREMENT,

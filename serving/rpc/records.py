@@ -19,7 +19,7 @@ from serving.rpc.enums import (
     index_kind_from_wire,
     metric_from_wire,
 )
-from serving.rpc.metadata import metadata_to_wire
+from serving.rpc.metadata import metadata_to_wire, timestamp_to_wire
 from serving.rpc.tensor import encode_vectors
 
 __all__ = [
@@ -150,7 +150,7 @@ def record_to_wire(record: Record, parts: collection_pb2.RecordParts) -> collect
         parts: Which parts.
 
     Returns:
-        The message; id, version and fingerprint are always there.
+        The message; id, version, fingerprint and expire time are always there.
     """
     return collection_pb2.Record(
         id=record.id,
@@ -159,6 +159,7 @@ def record_to_wire(record: Record, parts: collection_pb2.RecordParts) -> collect
         vector=encode_vectors(record.vector) if parts.vector else None,
         metadata=metadata_to_wire(record.metadata) if parts.metadata else None,
         source=source_to_wire(record) if parts.source and record.source is not None else None,
+        expire_time=timestamp_to_wire(record.expire_time) if record.expire_time is not None else None,
     )
 
 

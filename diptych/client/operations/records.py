@@ -58,7 +58,9 @@ def upsert_requests(
             raise ValueError(f"vectors of shape {list(vectors.shape)} must be [{len(ids)}, d], one row per id")
     else:
         inputs = inputs_of(arguments.get("texts"), arguments.get("images"))
-    records = record_writes(ids, inputs, arguments.get("metadata"), arguments.get("if_versions"))
+    records = record_writes(
+        ids, inputs, arguments.get("metadata"), arguments.get("if_versions"), arguments.get("expire_times")
+    )
     row_bytes = 4 * vectors.shape[1] if vectors is not None else 0
     request_id = arguments.get("request_id", "")
     for number, run in enumerate(chunk_slices([record.ByteSize() + row_bytes for record in records])):

@@ -12,7 +12,7 @@ import numpy as np
 
 from serving.collections.config import CollectionsConfig
 from serving.collections.database import read_scalar
-from serving.collections.durable import checksum_file, publish_folder
+from serving.collections.durable import checksum_file, publish_folder, reserve_file
 from serving.collections.index.base import BASE_FORMAT, GRAPH_FILE, MANIFEST_FILE, Base, base_folder, open_base
 from serving.collections.index.graph import build_graph
 from serving.collections.record_codec import RecordRow, decode_vector
@@ -111,7 +111,9 @@ def _copy_rows(draft: Path, dimension: int, record_count: int, rows: Iterator[Re
 
 
 def _create(draft: Path, name: str, dtype: type[np.generic], shape: tuple[int, ...]) -> Any:
-    return np.lib.format.open_memmap(draft / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+    mapped = np.lib.format.open_memmap(draft / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+    reserve_file(draft / f"{name}.npy")
+    return mapped
 
 
 def _write_manifest(draft: Path, uid: str, sequence: int, record_count: int) -> None:

@@ -10,13 +10,10 @@ import pytest
 from serving.collections.database import Schema, open_database, read_scalar
 from serving.errors import Corrupted, FailedPrecondition, ServingError
 
-FIRST = Schema(
-    application_id=77, version=1, statements="CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL)"
-)
+FIRST = Schema(application_id=77, statements="CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL)")
 THIRD = Schema(
     application_id=77,
-    version=3,
-    statements="CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL, size INTEGER, kind TEXT)",
+    statements=FIRST.statements,
     migrations=(
         "ALTER TABLE notes ADD COLUMN size INTEGER; UPDATE notes SET size = length(text);",
         "ALTER TABLE notes ADD COLUMN kind TEXT;",
@@ -55,19 +52,12 @@ def test_a_new_database_is_the_same_as_a_migrated_one(tmp_path: Path) -> None:
 
 def test_a_migration_that_fails_leaves_the_old_version(tmp_path: Path) -> None:
     make(tmp_path / "db")
-    broken = Schema(
-        application_id=77, version=3, statements="", migrations=(THIRD.migrations[0], "UPDATE nothing SET x = 1")
-    )
+    broken = Schema(application_id=77, statements="", migrations=(THIRD.migrations[0], "UPDATE nothing SET x = 1"))
     with pytest.raises(ServingError):
         open_database(tmp_path / "db", broken, create=False)
     old = open_database(tmp_path / "db", FIRST, create=False)
     assert columns(old) == ["id", "text"]
     old.close()
-
-
-def test_every_version_needs_its_migration() -> None:
-    with pytest.raises(ValueError, match="version 3 needs 2 migrations, there are 1"):
-        Schema(application_id=1, version=3, statements="", migrations=("SELECT 1",))
 
 
 def test_a_database_without_a_version_is_none_of_ours(tmp_path: Path) -> None:
