@@ -1,4 +1,4 @@
-"""`diptych collections create|list|get|delete`."""
+"""`diptych collections create|list|get|update|delete`."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from diptych.cli.connection import Connection
+from diptych.cli.index_flags import IndexFlags
 from diptych.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
-    from diptych.client.types import Collection
+    from diptych.client.types import Collection, IndexStatus
 
-__all__ = ["Create", "Delete", "Get", "List"]
+__all__ = ["Create", "Delete", "Get", "List", "Update"]
 
 Server = Annotated[Connection, tyro.conf.OmitArgPrefixes]
+Details = Annotated[IndexFlags, tyro.conf.OmitArgPrefixes]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,8 +34,10 @@ class Create:
     """Without an encoder: the embedding space of its vectors; empty where nobody knows."""
     metric: Literal["", "cosine", "inner-product", "l2"] = ""
     """How closeness is scored; the encoder's, or cosine."""
-    index: Literal["auto", "exact", "hnsw"] = "auto"
-    """How neighbours are found; auto chooses by size."""
+    index: Literal["auto", "exact", "hnsw", "ivf"] = "auto"
+    """How neighbours are found; auto chooses by size, dimension and memory."""
+    details: Details = field(default_factory=IndexFlags)
+    """The index in detail."""
     display_name: str = ""
     """A name for people."""
     retain_sources: bool = False
@@ -52,7 +56,7 @@ class Create:
                 dimension=self.dimension,
                 space=self.space,
                 metric=self.metric.replace("-", "_"),
-                index=self.index,
+                index=self.details.chosen() or self.index,
                 display_name=self.display_name,
                 retain_sources=self.retain_sources,
             )
@@ -97,6 +101,32 @@ class Get:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Update:
+    """Changes a collection's display name or its index; a new index is built while the old one answers."""
+
+    name: Annotated[str, tyro.conf.Positional]
+    """Its name."""
+    display_name: str | None = None
+    """A name for people."""
+    index: Literal["", "auto", "exact", "hnsw", "ivf"] = ""
+    """How neighbours are found; auto chooses by size, dimension and memory."""
+    details: Details = field(default_factory=IndexFlags)
+    """The index in detail."""
+    json: bool = False
+    """Print JSON instead of a table."""
+    connection: Server = field(default_factory=Connection)
+    """The server."""
+
+    def run(self) -> int:
+        """Changes it and shows it."""
+        with self.connection.open() as client:
+            index = self.details.chosen() or self.index or None
+            found = client.update_collection(self.name, display_name=self.display_name, index=index)
+        _show([found], as_json=self.json, single=True)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Delete:
     """Deletes a collection with all its records; nothing brings them back."""
 
@@ -126,7 +156,21 @@ def _show(found: list[Collection], *, as_json: bool, single: bool = False) -> No
         return
     columns = ["name", "encoder", "dimension", "metric", "records", "index", "space"]
     rows = [
-        (one.name, one.encoder, one.dimension, one.metric, one.record_count, one.active_index, one.space[:16])
+        (one.name, one.encoder, one.dimension, one.metric, one.record_count, one.index_status.active, one.space[:16])
         for one in found
     ]
     print_table(columns, rows)
+    if single:
+        print(_index_line(found[0].index_status))
+
+
+def _index_line(status: IndexStatus) -> str:
+    line = f"index {status.reason}"
+    if status.bytes_per_vector:
+        line += f"; {status.bytes_per_vector:.0f} bytes a vector, {status.tail_count:,} newer records beside it"
+    if status.recall is not None:
+        found = status.recall
+        line += f"; recall@10 {found.recall:.3f} [{found.low:.3f}, {found.high:.3f}] of {found.query_count:,} queries"
+    if status.build_progress is not None:
+        line += f"; building, {status.build_progress:.0%}"
+    return line

@@ -59,6 +59,7 @@ VERBS: dict[str, Verb] = {
     "collections create": Verb("diptych.cli.collections:Create", "create a collection"),
     "collections list": Verb("diptych.cli.collections:List", "list the collections"),
     "collections get": Verb("diptych.cli.collections:Get", "show one collection"),
+    "collections update": Verb("diptych.cli.collections:Update", "change a collection's display name or index"),
     "collections delete": Verb("diptych.cli.collections:Delete", "delete a collection and its records"),
     "records upsert": Verb("diptych.cli.records:Upsert", "write records from texts, images or JSON lines"),
     "records get": Verb("diptych.cli.records:Get", "show records by id"),

@@ -37,6 +37,7 @@ from diptych.client.types import (
     Embeddings,
     Encoder,
     Image,
+    Index,
     MetadataValue,
     Neighbours,
     Record,
@@ -190,9 +191,11 @@ class AsyncClient:
         """Returns the collections by name."""
         return await self._run(collections.list_collections())
 
-    async def update_collection(self, name: str, *, display_name: str) -> Collection:
-        """Changes a collection's display name; nothing else can change."""
-        return await self._run(collections.update_collection(name, display_name))
+    async def update_collection(
+        self, name: str, *, display_name: str | None = None, index: str | Index | None = None
+    ) -> Collection:
+        """Changes a collection's display name, its index, or both; a new index is built while the old one answers."""
+        return await self._run(collections.update_collection(name, display_name=display_name, index=index))
 
     async def delete_collection(self, name: str, *, allow_missing: bool = False) -> None:
         """Deletes a collection with all its records."""

@@ -36,6 +36,7 @@ from diptych.client.types import (
     Embeddings,
     Encoder,
     Image,
+    Index,
     MetadataValue,
     Neighbours,
     Record,
@@ -215,9 +216,11 @@ class Client:
         """Returns the collections by name."""
         return self._run(collections.list_collections())
 
-    def update_collection(self, name: str, *, display_name: str) -> Collection:
-        """Changes a collection's display name; nothing else can change."""
-        return self._run(collections.update_collection(name, display_name))
+    def update_collection(
+        self, name: str, *, display_name: str | None = None, index: str | Index | None = None
+    ) -> Collection:
+        """Changes a collection's display name, its index, or both; a new index is built while the old one answers."""
+        return self._run(collections.update_collection(name, display_name=display_name, index=index))
 
     def delete_collection(self, name: str, *, allow_missing: bool = False) -> None:
         """Deletes a collection with all its records."""

@@ -238,7 +238,7 @@ class UpdateCollectionRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change; only `display_name` can be."""
+        """The fields to change: `display_name`, `index`. A new index is built while the old one answers."""
 
     def __init__(
         self,

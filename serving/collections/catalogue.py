@@ -16,10 +16,12 @@ from serving.collections.catalogue_table import CatalogueTable, State
 from serving.collections.collection import Collection
 from serving.collections.config import CollectionsConfig
 from serving.collections.database import disk_error
-from serving.collections.definition import Definition, check_display_name, check_spec
+from serving.collections.definition import Definition, check_spec
 from serving.collections.durable import sync_path
 from serving.collections.lock import FolderLock
-from serving.collections.types import CollectionInfo, CollectionSpec
+from serving.collections.recall import RecallReplayer
+from serving.collections.scrub import Scrubber
+from serving.collections.types import CollectionInfo, CollectionSpec, IndexSpec
 from serving.errors import CollectionExists, CollectionNotFound, Draining, ServingError
 
 __all__ = ["CollectionCatalogue"]
@@ -67,6 +69,9 @@ class CollectionCatalogue:
         self._collections: dict[str, Collection] = {}
         self._damaged: dict[str, tuple[Definition, ServingError]] = {}
         self._closed = False
+        self._listeners: list[Callable[[str, bool], None]] = []
+        self._scrubber = Scrubber(self._config.scrub_bytes_per_s)
+        self._replayer = RecallReplayer(self._config.recall_cpu_share)
         self._builders = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index-builder")
         try:
             self._table = CatalogueTable(data_dir / CATALOGUE_FILE)
@@ -136,25 +141,31 @@ class CollectionCatalogue:
             raise type(error)(error.message, **error.metadata)
         raise CollectionNotFound(f"there is no collection {name!r}; create it first", collection=name)
 
-    def update(self, name: str, display_name: str) -> CollectionInfo:
-        """Changes what a collection is called by people.
+    def update(self, name: str, display_name: str | None = None, *, index: IndexSpec | None = None) -> CollectionInfo:
+        """Changes what a collection is called by people, or its index, which is rebuilt in the background.
 
         Args:
             name: Its name.
-            display_name: New display name.
+            display_name: New display name; `None` leaves it.
+            index: Index it shall have; `None` leaves it.
 
         Returns:
             The collection as it stands.
 
         Raises:
             CollectionNotFound: There is none of that name.
-            InvalidInput: The display name cannot be shown.
+            InvalidInput: The display name cannot be shown, or there is no such index.
         """
-        check_display_name(display_name)
         with self._changing:
             collection = self.get(name)
             old = collection.definition
-            new = replace(old, spec=replace(old.spec, display_name=display_name), update_time=self._clock())
+            spec = old.spec
+            if display_name is not None:
+                spec = replace(spec, display_name=display_name)
+            if index is not None:
+                spec = replace(spec, index=index)
+            check_spec(spec)
+            new = replace(old, spec=spec, update_time=self._clock())
             self._table.redefine(new)
             collection.redefine(new)
             return collection.info()
@@ -175,12 +186,21 @@ class CollectionCatalogue:
             self._damaged.pop(name, None)
             collection = self._collections.pop(name, None)
             if collection is not None:
+                self._replayer.remove(collection.recall)
                 collection.close(deleted=True)
             self._clean_away(definition)
 
     def damaged(self) -> Mapping[str, ServingError]:
         """Returns the collections that are out of service, and why."""
         return {name: error for name, (_, error) in self._damaged.items()}
+
+    def add_listener(self, listener: Callable[[str, bool], None]) -> None:
+        """Has someone told when a collection goes out of service, or comes back.
+
+        Args:
+            listener: Gets the name and whether all of it answers, from any thread.
+        """
+        self._listeners.append(listener)
 
     def close(self) -> None:
         """Finishes accepted writes, closes every collection and gives the folder back; closing twice is harmless."""
@@ -207,7 +227,8 @@ class CollectionCatalogue:
                 continue
             name = definition.spec.name
             try:
-                self._collections[name] = self._open(definition)
+                self._collections[name] = collection = self._open(definition)
+                self._scrubber.add(collection.scrub)
             except (ServingError, OSError) as error:
                 known_error = error if isinstance(error, ServingError) else disk_error(error, f"collection {name!r}")
                 detail = {"collection": name, "detail": known_error.message}
@@ -220,7 +241,11 @@ class CollectionCatalogue:
 
     def _open(self, definition: Definition, *, create: bool = False) -> Collection:
         folder = self._parent / definition.folder_name
-        return Collection(folder, definition, config=self._config, builders=self._builders, create=create)
+        collection = Collection(
+            folder, definition, config=self._config, builders=self._builders, create=create, on_health=self._tell
+        )
+        self._replayer.add(collection.recall)
+        return collection
 
     def _make(self, definition: Definition) -> Collection:
         folder = self._parent / definition.folder_name
@@ -239,7 +264,13 @@ class CollectionCatalogue:
             return
         self._table.remove(definition.uid)
 
+    def _tell(self, name: str, healthy: bool) -> None:
+        for listener in self._listeners:
+            listener(name, healthy)
+
     def _close_collections(self) -> None:
+        self._scrubber.close()
+        self._replayer.close()
         for collection in self._collections.values():
             collection.close()
         self._builders.shutdown()

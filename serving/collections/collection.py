@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
@@ -12,14 +13,18 @@ from numpy.typing import NDArray
 from serving.collections.config import MAX_PAGE_RECORDS, CollectionsConfig
 from serving.collections.definition import Definition
 from serving.collections.index.derived import DerivedIndex
+from serving.collections.index.status import index_status
 from serving.collections.index.view import Found, IndexView
+from serving.collections.pressure import write_delay_s
+from serving.collections.recall import RecallMeter
 from serving.collections.record_reader import RecordReader
 from serving.collections.record_schema import open_records
+from serving.collections.scrub import Pace, scrub
 from serving.collections.search import check_k, check_sequence, hits_with_records, hits_without_records
+from serving.collections.transaction import IndexChanges
 from serving.collections.types import (
     CollectionInfo,
     Hits,
-    IndexKind,
     MetadataValue,
     Record,
     RecordWrite,
@@ -29,9 +34,11 @@ from serving.collections.validation import encode_id, encode_ids
 from serving.collections.vectors import check_space, prepare_queries
 from serving.collections.write_calls import WriteCalls
 from serving.collections.writer import Writer
-from serving.errors import CollectionNotFound, Draining, InvalidInput, ServingError, Unavailable
+from serving.errors import CollectionNotFound, Corrupted, Draining, InvalidInput, ServingError, Unavailable
 
 __all__ = ["Collection"]
+
+logger = logging.getLogger(__name__)
 
 RECORDS_FILE = "records.sqlite"
 INDEX_FOLDER = "index"
@@ -49,6 +56,7 @@ class Collection:
         config: How it is kept.
         builders: Runs index builds.
         create: Whether it is new; otherwise its files must be there.
+        on_health: Told the name and whether all of the collection answers, whenever that may have changed.
 
     Raises:
         Corrupted: Its database is missing, damaged, or another collection's.
@@ -63,9 +71,15 @@ class Collection:
         config: CollectionsConfig,
         builders: Executor,
         create: bool = False,
+        on_health: Callable[[str, bool], None] = lambda _name, _healthy: None,
     ) -> None:
         spec = definition.spec
         self._definition = definition
+        self._config = config
+        self._on_health = on_health
+        self.recall = RecallMeter()
+        """What its searches find of what there is."""
+        self.recall.target_recall = spec.index.target_recall
         self._refusal: ServingError | None = None
         path = folder / RECORDS_FILE
         connection = open_records(path, spec, definition.uid, create=create, max_bytes=config.max_database_bytes)
@@ -78,9 +92,7 @@ class Collection:
             self._reader.close()
             connection.close(True)
             raise
-        self._writer = Writer(
-            connection, name=spec.name, on_commit=self._index.on_commit, on_death=self._on_writer_death
-        )
+        self._writer = Writer(connection, name=spec.name, on_commit=self._on_commit, on_death=self._on_writer_death)
         self._write_calls = WriteCalls(spec, self._writer, remembered=config.remembered_requests)
         self._index.follow(self._writer)
 
@@ -88,6 +100,11 @@ class Collection:
     def definition(self) -> Definition:
         """What the catalogue knows of it."""
         return self._definition
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether all of it answers: no record is damaged, and writes and searches are accepted."""
+        return self._refusal is None and not self._index.view.damaged
 
     def info(self) -> CollectionInfo:
         """Returns the collection as it stands."""
@@ -98,8 +115,7 @@ class Collection:
             update_time=self._definition.update_time,
             record_count=view.record_count,
             sequence=view.sequence,
-            indexed_count=view.base_alive_count,
-            index_kind=IndexKind.EXACT if view.graph is None else IndexKind.HNSW,
+            index=index_status(self._definition.spec, view, self._index, self._config, self.recall.estimate()),
         )
 
     def upsert(
@@ -237,7 +253,10 @@ class Collection:
         check_sequence(min_sequence, self._index.view.sequence)
 
         def search(view: IndexView) -> list[Found]:
-            return view.search(prepared, k, exact=exact, score_threshold=score_threshold)
+            found = view.search(prepared, k, exact=exact, score_threshold=score_threshold)
+            if not exact and score_threshold is None and found:
+                self.recall.offer(view, prepared, k, found)
+            return found
 
         if with_records:
             return hits_with_records(lambda: self._index.view, search, self._reader)
@@ -253,6 +272,34 @@ class Collection:
             Whether none runs.
         """
         return self._index.settle(timeout_s)
+
+    def scrub(self, pace: Pace) -> None:
+        """Compares what is stored with its checksums; damage is repaired from the record, or taken out of service.
+
+        Args:
+            pace: How fast.
+        """
+        try:
+            scrub(self._index, self._reader, self._definition.spec.dimension, pace)
+        except Corrupted as error:
+            detail = {"collection": self._definition.spec.name, "detail": error.message}
+            logger.critical("collection is out of service", extra=detail)
+            self._refusal = error
+        self._tell()
+
+    def write_delay_s(self, record_count: int) -> float:
+        """Returns how long a write should wait, so that the index keeps up and searches stay fast.
+
+        Args:
+            record_count: Records of the write.
+
+        Returns:
+            Seconds; 0 where nothing is to be waited for.
+
+        Raises:
+            Overloaded: The index is too far behind for any write; `retry_after_s` says when to try again.
+        """
+        return write_delay_s(self._index.overhang(), record_count, self._config.tail_max_records)
 
     def list(self, *, page_size: int, after_id: str = "") -> list[Record]:
         """Returns records in the bytewise order of their ids.
@@ -280,6 +327,8 @@ class Collection:
             definition: Of the same collection.
         """
         self._definition = definition
+        self._index.respec(definition.spec)
+        self.recall.target_recall = definition.spec.index.target_recall
 
     def close(self, *, deleted: bool = False) -> None:
         """Finishes accepted writes, gives up a running index build, and closes the files.
@@ -301,6 +350,15 @@ class Collection:
         if self._refusal is not None:
             raise type(self._refusal)(self._refusal.message, **self._refusal.metadata)
 
+    def _on_commit(self, changes: IndexChanges, sequence: int) -> None:
+        was_healthy = self.is_healthy
+        self._index.on_commit(changes, sequence)
+        if not was_healthy:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._on_health(self._definition.spec.name, self.is_healthy)
+
     def _on_writer_death(self, error: BaseException) -> None:
         # The index may lack what was committed last: no answer is better than one that misses an acknowledged record.
         name = self._definition.spec.name
@@ -308,3 +366,4 @@ class Collection:
             f"collection {name!r} has stopped ({type(error).__name__}); see the server's log and restart it",
             collection=name,
         )
+        self._tell()

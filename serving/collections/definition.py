@@ -6,9 +6,11 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 from serving.collections.config import MAX_DIMENSION
-from serving.collections.types import CollectionSpec, IndexKind, Metric
+from serving.collections.index.ann.capabilities import check_index
+from serving.collections.types import CollectionSpec, IndexKind, IndexSpec, Metric
 from serving.errors import InvalidInput
 
 __all__ = ["Definition", "check_display_name", "check_spec", "spec_from_json", "spec_to_json"]
@@ -41,7 +43,7 @@ def check_spec(spec: CollectionSpec) -> None:
         spec: What the caller asked for.
 
     Raises:
-        InvalidInput: The name, dimension or a text is out of bounds.
+        InvalidInput: The name, dimension, index or a text is out of bounds.
     """
     if not _NAME.fullmatch(spec.name):
         raise InvalidInput(
@@ -54,6 +56,7 @@ def check_spec(spec: CollectionSpec) -> None:
     for field, text in (("space", spec.space), ("encoder", spec.encoder)):
         _check_text(field, text)
     check_display_name(spec.display_name)
+    check_index(spec.index, dimension=spec.dimension, metric=spec.metric)
 
 
 def check_display_name(display_name: str) -> None:
@@ -77,7 +80,11 @@ def spec_to_json(spec: CollectionSpec) -> str:
     Returns:
         JSON object of its fields.
     """
-    return json.dumps(asdict(spec))
+    fields = asdict(spec)
+    if spec.index == IndexSpec.of_kind(spec.index.kind):
+        # A word says it all, and earlier versions read it.
+        fields["index"] = spec.index.kind.value
+    return json.dumps(fields)
 
 
 def spec_from_json(text: str) -> CollectionSpec:
@@ -90,7 +97,12 @@ def spec_from_json(text: str) -> CollectionSpec:
         The spec.
     """
     fields = json.loads(text)
-    return CollectionSpec(**{**fields, "metric": Metric(fields["metric"]), "index": IndexKind(fields["index"])})
+    return CollectionSpec(**{**fields, "metric": Metric(fields["metric"]), "index": _read_index(fields["index"])})
+
+
+def _read_index(stored: str | dict[str, Any]) -> IndexSpec:
+    # Before there were specifications, a word was stored.
+    return IndexSpec.of_kind(IndexKind(stored)) if isinstance(stored, str) else IndexSpec.from_fields(stored)
 
 
 def _check_text(field: str, text: str) -> None:

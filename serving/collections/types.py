@@ -10,12 +10,16 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.collections.index_types import IndexKind, IndexSpec, IndexStatus
+
 __all__ = [
     "CollectionInfo",
     "CollectionSpec",
     "GeoPoint",
     "Hits",
     "IndexKind",
+    "IndexSpec",
+    "IndexStatus",
     "MetadataValue",
     "Metric",
     "Record",
@@ -44,14 +48,6 @@ class Metric(StrEnum):
     L2 = "l2"
 
 
-class IndexKind(StrEnum):
-    """How neighbours are found."""
-
-    AUTO = "auto"
-    EXACT = "exact"
-    HNSW = "hnsw"
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CollectionSpec:
     """What a collection is, fixed at its creation."""
@@ -65,9 +61,10 @@ class CollectionSpec:
     metric: Metric = Metric.COSINE
     encoder: str = ""
     """Name of the encoder that embeds text and images for it; empty where it takes vectors only."""
-    index: IndexKind = IndexKind.AUTO
+    index: IndexSpec = field(default_factory=IndexSpec)
+    """Index it is asked to have; an update may change it."""
     display_name: str = ""
-    """For people; the only part that an update may change."""
+    """For people; an update may change it."""
     retain_source: bool = False
     """Whether the text or image a record was embedded from is kept."""
 
@@ -82,10 +79,18 @@ class CollectionInfo:
     record_count: int
     sequence: int
     """The number of the last write; a record's version is the sequence that wrote it."""
-    indexed_count: int
-    """Records in the built base of the index; the rest are searched exactly."""
-    index_kind: IndexKind
-    """What answers now: `exact` or `hnsw`."""
+    index: IndexStatus
+    """The index as it stands."""
+
+    @property
+    def index_kind(self) -> IndexKind:
+        """What answers now, in a word."""
+        return self.index.kind
+
+    @property
+    def indexed_count(self) -> int:
+        """Records in the index; the rest are compared one by one."""
+        return self.index.indexed_count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,6 +13,7 @@ from serving.backend import Backend
 from serving.errors import CollectionNotFound, InvalidInput, ServingError
 from serving.ingest import UpsertOptions, upsert
 from serving.rpc.health_service import HealthServicer
+from serving.rpc.indexes import index_from_wire
 from serving.rpc.inputs import drafts_from_wire
 from serving.rpc.limits import bounded
 from serving.rpc.metadata import metadata_from_wire
@@ -24,6 +25,8 @@ from serving.rpc.unimplemented import filter_refused
 from serving.telemetry.call import note_call, stage
 
 __all__ = ["CollectionServicer"]
+
+_CHANGEABLE = {"display_name", "index"}
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -77,12 +80,18 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
         request: pb.UpdateCollectionRequest,
         context: Context,
     ) -> pb.UpdateCollectionResponse:
-        """Changes the display name; nothing else can change."""
-        paths = list(request.update_mask.paths)
-        if paths != ["display_name"]:
-            raise InvalidInput(f"update_mask ({', '.join(paths)}) must be 'display_name'; the rest is fixed")
+        """Changes the display name or the index; nothing else can change."""
+        paths = set(request.update_mask.paths)
+        if not paths or not paths <= _CHANGEABLE:
+            named = ", ".join(sorted(paths))
+            raise InvalidInput(f"update_mask ({named}) must be of 'display_name' and 'index'; the rest is fixed")
         wanted = request.collection
-        info = await self._backend.write(self._backend.catalogue.update, wanted.name, wanted.display_name)
+        info = await self._backend.write(
+            self._backend.catalogue.update,
+            wanted.name,
+            wanted.display_name if "display_name" in paths else None,
+            index=index_from_wire(wanted) if "index" in paths else None,
+        )
         note_call(collection=info.spec.name)
         return pb.UpdateCollectionResponse(collection=collection_to_wire(info))
 

@@ -32,6 +32,7 @@ INDEX_KIND_TO_WIRE = {
     IndexKind.AUTO: collection_pb2.INDEX_KIND_AUTO,
     IndexKind.EXACT: collection_pb2.INDEX_KIND_EXACT,
     IndexKind.HNSW: collection_pb2.INDEX_KIND_HNSW,
+    IndexKind.IVF: collection_pb2.INDEX_KIND_IVF,
 }
 ENCODER_STATE_TO_WIRE = {
     EncoderPhase.LOADING: encoder_service_pb2.ENCODER_STATE_LOADING,

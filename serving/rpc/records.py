@@ -10,7 +10,8 @@ from diptych.v1 import collection_pb2
 from models.bundle.encoder import EncoderInfo
 from serving.collections.types import CollectionInfo, CollectionSpec, Metric, Record
 from serving.errors import InvalidInput, SpaceMismatch
-from serving.rpc.enums import INDEX_KIND_TO_WIRE, METRIC_TO_WIRE, index_kind_from_wire, metric_from_wire
+from serving.rpc.enums import INDEX_KIND_TO_WIRE, METRIC_TO_WIRE, metric_from_wire
+from serving.rpc.indexes import index_from_wire, index_status_to_wire, index_to_wire
 from serving.rpc.metadata import metadata_to_wire
 from serving.rpc.tensor import encode_vectors
 
@@ -51,7 +52,7 @@ def spec_from_wire(message: collection_pb2.Collection, encoder: EncoderInfo | No
         metric=metric,
         # By its name alone: which version answers, the space decides.
         encoder=encoder.name if encoder is not None else "",
-        index=index_kind_from_wire(message.index_kind),
+        index=index_from_wire(message),
         display_name=message.display_name,
         retain_source=message.retain_sources,
     )
@@ -94,7 +95,7 @@ def collection_to_wire(info: CollectionInfo) -> collection_pb2.Collection:
         space=spec.space,
         dimension=spec.dimension,
         metric=METRIC_TO_WIRE[spec.metric],
-        index_kind=INDEX_KIND_TO_WIRE[spec.index],
+        index_kind=INDEX_KIND_TO_WIRE[spec.index.kind],
         retain_sources=spec.retain_source,
         create_time=_timestamp(info.create_time),
         update_time=_timestamp(info.update_time),
@@ -102,6 +103,8 @@ def collection_to_wire(info: CollectionInfo) -> collection_pb2.Collection:
         indexed_count=info.indexed_count,
         active_index_kind=INDEX_KIND_TO_WIRE[info.index_kind],
         sequence=info.sequence,
+        index=index_to_wire(spec.index),
+        index_status=index_status_to_wire(info.index),
     )
 
 

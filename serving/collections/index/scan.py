@@ -74,6 +74,8 @@ def scan_candidates(
     offset = 0
     for part in parts:
         for start in range(0, len(part), _BLOCK_ROWS):
+            if part.guard is not None:
+                part.guard.check_range(start, start + _BLOCK_ROWS)
             block = _slice(part, start, start + _BLOCK_ROWS)
             scores = approximate_scores(queries, block, metric)
             if block.alive is not None:
