@@ -67,6 +67,19 @@ def test_collections_are_created_shown_and_deleted(run: Run) -> None:
     assert run("collections", "get", "raw")[::2] == (1, "error: there is no collection 'raw'; create it first\n")
 
 
+def test_an_index_is_chosen_in_detail_and_changed(run: Run) -> None:
+    run("collections", "create", "raw", "--dimension", "32", "--structure", "ivf", "--quantiser", "sq8", "--lists", "8")
+    _, out, _ = run("collections", "get", "raw")
+    assert "index exact: 0 records are fewer than the 1,000 from which an index pays" in out
+    run("collections", "update", "raw", "--structure", "hnsw", "--display-name", "Raw")
+    found = as_json(run("collections", "get", "raw", "--json"))
+    assert (found["index"], found["display_name"], found["index_status"]["active"]) == ("hnsw", "Raw", "exact")
+    run("collections", "update", "raw", "--index", "exact")
+    assert as_json(run("collections", "get", "raw", "--json"))["index"] == "exact"
+    code, _, err = run("collections", "update", "raw", "--structure", "hnsw", "--probes", "3")
+    assert (code, err) == (1, "error: index probes means nothing for hnsw; leave it 0, or choose ivf or ivf_hnsw\n")
+
+
 def test_texts_become_records_and_are_found(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("one\n\ntwo\n")
