@@ -13,6 +13,7 @@ from serving.collections.catalogue import CollectionCatalogue
 from serving.collections.collection import Collection
 from serving.collections.config import CollectionsConfig
 from serving.collections.index import draft
+from serving.collections.index.ann.build import build_ann
 from serving.collections.types import IndexKind, RecordWrite
 
 Make = Callable[..., Collection]
@@ -118,7 +119,7 @@ def test_writes_during_a_build_are_in_the_tail_of_the_new_base(
     make_collection: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collection = make_collection()
-    build = draft.build_ann
+    build = build_ann
     # While the graph is built: a new record, an overwritten one, a deleted one, changed metadata.
     during: list[Callable[[], object]] = [
         lambda: fill(collection, matrix(3, seed=5), first=300),
@@ -130,7 +131,7 @@ def test_writes_during_a_build_are_in_the_tail_of_the_new_base(
     def build_beside_writes(*args: object, **kwargs: object) -> object:
         while during:
             during.pop(0)()
-        return build(*args, **kwargs)  # type: ignore[arg-type] # passed on as they came
+        return build(*args, **kwargs)  # type: ignore[arg-type]  # passed on as they came
 
     monkeypatch.setattr(draft, "build_ann", build_beside_writes)
     fill(collection, matrix(300))

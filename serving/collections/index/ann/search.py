@@ -28,8 +28,8 @@ class Ann:
         plan: What it was built as.
         spec: How hard to search it, where that was asked for.
         config: Search settings.
-        scale: Factor by which the vectors were scaled when it was built.
         shape: What `build_ann` returned.
+        scale: Factor by which the vectors were scaled when it was built.
 
     Raises:
         RuntimeError: The file is no such index, or a link in it leads nowhere.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,13 @@ def data(metric: Metric, count: int, seed: int) -> NDArray[np.float32]:
 
 def scores(queries: NDArray[np.float32], vectors: NDArray[np.float32], metric: Metric) -> NDArray[np.float64]:
     wide, rows = queries.astype(np.float64), vectors.astype(np.float64)
-    products = wide @ rows.T
+    products: NDArray[np.float64] = wide @ rows.T
     if metric is not Metric.L2:
         return products
-    return 2 * products - np.sum(rows**2, axis=1) - np.sum(wide**2, axis=1)[:, None]
+    products *= 2
+    products -= np.sum(rows**2, axis=1)
+    products -= np.sum(wide**2, axis=1)[:, None]
+    return products
 
 
 def plan_of(structure: IndexStructure, quantiser: Quantiser) -> AnnPlan:
@@ -117,7 +121,8 @@ def test_the_same_rows_give_the_same_centroids_and_codes(tmp_path: Path) -> None
 
 def test_a_build_can_be_stopped_while_it_trains_and_while_it_adds(tmp_path: Path) -> None:
     vectors = data(Metric.COSINE, 5_000, 1)
-    for stop_at in (0.05, 0.5):
+    goes_on: list[Callable[[float], bool]] = [lambda share: share < 0.05, lambda share: share < 0.5]
+    for progress in goes_on:
         shape = build_ann(
             vectors,
             tmp_path / "index.faiss",
@@ -125,7 +130,7 @@ def test_a_build_can_be_stopped_while_it_trains_and_while_it_adds(tmp_path: Path
             metric=Metric.COSINE,
             scale=1.0,
             config=CONFIG,
-            progress=lambda share, bound=stop_at: share < bound,
+            progress=progress,
         )
         assert shape is None
         assert not (tmp_path / "index.faiss").exists()
