@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,7 +19,7 @@ from serving.collections.validation import batch_error
 from serving.collections.vectors import check_space
 from serving.embedding import EmbedOptions, embed_patiently
 from serving.encoders.request import EmbedOutcome
-from serving.errors import ModalityNotServed, ServingError
+from serving.errors import ModalityNotServed, Overloaded, ServingError
 from serving.telemetry.call import note_call, stage
 
 __all__ = ["RecordDraft", "UpsertOptions", "UpsertOutcome", "upsert"]
@@ -198,6 +200,7 @@ async def _commit(
     if not writes:
         info = await backend.read(collection.info)
         return WriteOutcome(sequence=info.sequence, versions=())
+    await _hold_back(collection, len(writes), options.deadline_s)
     with stage("commit", collection=spec.name, items=len(writes)):
         return await backend.write(
             collection.upsert,
@@ -206,3 +209,16 @@ async def _commit(
             allow_partial=options.allow_partial,
             request_id=options.request_id,
         )
+
+
+async def _hold_back(collection: Collection, record_count: int, deadline_s: float | None) -> None:
+    """Waits where the index falls behind: on the event loop, so that no thread is held."""
+    delay_s = collection.write_delay_s(record_count)
+    if not delay_s:
+        return
+    if deadline_s is not None and time.monotonic() + delay_s >= deadline_s:
+        raise Overloaded(
+            f"the index is behind and this write would wait {delay_s:.2f} s, longer than its deadline; try again later",
+            retry_after_s=delay_s,
+        )
+    await asyncio.sleep(delay_s)

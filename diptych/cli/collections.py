@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from diptych.cli.connection import Connection
+from diptych.cli.index_flags import IndexFlags
 from diptych.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
-    from diptych.client.types import Collection
+    from diptych.client.types import Collection, IndexStatus
 
 __all__ = ["Create", "Delete", "Get", "List", "Update"]
 
 Server = Annotated[Connection, tyro.conf.OmitArgPrefixes]
 Fields = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
+Details = Annotated[IndexFlags, tyro.conf.OmitArgPrefixes]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,8 +36,10 @@ class Create:
     """Without an encoder: the embedding space of its vectors; empty where nobody knows."""
     metric: Literal["", "cosine", "inner-product", "l2"] = ""
     """How closeness is scored; the encoder's, or cosine."""
-    index: Literal["auto", "exact", "hnsw"] = "auto"
-    """How neighbours are found; auto chooses by size."""
+    index: Literal["auto", "exact", "hnsw", "ivf"] = "auto"
+    """How neighbours are found; auto chooses by size, dimension and memory."""
+    details: Details = dataclasses.field(default_factory=IndexFlags)
+    """The index in detail."""
     display_name: str = ""
     """A name for people."""
     retain_sources: bool = False
@@ -57,7 +61,7 @@ class Create:
                 dimension=self.dimension,
                 space=self.space,
                 metric=self.metric.replace("-", "_"),
-                index=self.index,
+                index=self.details.chosen() or self.index,
                 display_name=self.display_name,
                 retain_sources=self.retain_sources,
                 fields=_fields(self.field),
@@ -68,7 +72,10 @@ class Create:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Update:
-    """Changes a collection's display name, or adds and drops fields; returns once filters may name the new ones."""
+    """Changes a collection's display name, its fields or its index.
+
+    Returns once filters may name new fields; a new index is built while the old one answers.
+    """
 
     name: Annotated[str, tyro.conf.Positional]
     """Its name."""
@@ -78,6 +85,10 @@ class Update:
     """NAME:TYPE of a field to add, filled from the stored records; may be given several times."""
     drop_field: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Name of a field to drop, its values stay in the metadata; may be given several times."""
+    index: Literal["", "auto", "exact", "hnsw", "ivf"] = ""
+    """How neighbours are found; auto chooses by size, dimension and memory."""
+    details: Details = dataclasses.field(default_factory=IndexFlags)
+    """The index in detail."""
     json: bool = False
     """Print JSON instead of a table."""
     connection: Server = dataclasses.field(default_factory=Connection)
@@ -94,7 +105,8 @@ class Update:
                     raise ValueError(f"'{self.name}' declares no field {', '.join(map(repr, unknown))}")
                 kept = {name: kind for name, kind in declared.items() if name not in self.drop_field}
                 fields = {**kept, **_fields(self.field)}
-            changed = client.update_collection(self.name, display_name=self.display_name, fields=fields)
+            index = self.details.chosen() or self.index or None
+            changed = client.update_collection(self.name, display_name=self.display_name, fields=fields, index=index)
         _show([changed], as_json=self.json, single=True)
         return 0
 
@@ -178,9 +190,24 @@ def _show(found: list[Collection], *, as_json: bool, single: bool = False) -> No
     columns = ["name", "encoder", "dimension", "metric", "records", "index", "space", "fields"]
     rows = [
         (
-            *(one.name, one.encoder, one.dimension, one.metric, one.record_count, one.active_index, one.space[:16]),
+            *(one.name, one.encoder, one.dimension, one.metric, one.record_count, one.index_status.active),
+            one.space[:16],
             ", ".join(f"{name}:{kind}" for name, kind in one.fields.items()),
         )
         for one in found
     ]
     print_table(columns, rows)
+    if single:
+        print(_index_line(found[0].index_status))
+
+
+def _index_line(status: IndexStatus) -> str:
+    line = f"index {status.reason}"
+    if status.bytes_per_vector:
+        line += f"; {status.bytes_per_vector:.0f} bytes a vector, {status.tail_count:,} newer records beside it"
+    if status.recall is not None:
+        found = status.recall
+        line += f"; recall@10 {found.recall:.3f} [{found.low:.3f}, {found.high:.3f}] of {found.query_count:,} queries"
+    if status.build_progress is not None:
+        line += f"; building, {status.build_progress:.0%}"
+    return line

@@ -57,7 +57,7 @@ VERBS: dict[str, Verb] = {
     "encoders alias": Verb("diptych.cli.encoders:Alias", "let a further name mean an encoder"),
     "encoders unalias": Verb("diptych.cli.encoders:Unalias", "remove a further name"),
     "collections create": Verb("diptych.cli.collections:Create", "create a collection"),
-    "collections update": Verb("diptych.cli.collections:Update", "rename a collection, add and drop its fields"),
+    "collections update": Verb("diptych.cli.collections:Update", "change a collection's display name, fields or index"),
     "collections list": Verb("diptych.cli.collections:List", "list the collections"),
     "collections get": Verb("diptych.cli.collections:Get", "show one collection"),
     "collections delete": Verb("diptych.cli.collections:Delete", "delete a collection and its records"),

@@ -39,6 +39,7 @@ from diptych.client.types import (
     Embeddings,
     Encoder,
     Image,
+    Index,
     MetadataValue,
     Neighbours,
     Record,
@@ -193,10 +194,20 @@ class AsyncClient(AsyncSnapshotMethods):
         return await self._run(collections.list_collections())
 
     async def update_collection(
-        self, name: str, *, display_name: str | None = None, fields: Mapping[str, str] | None = None
+        self,
+        name: str,
+        *,
+        display_name: str | None = None,
+        fields: Mapping[str, str] | None = None,
+        index: str | Index | None = None,
     ) -> Collection:
-        """Changes a collection's display name, or all of its fields: new ones may be filtered by when it returns."""
-        return await self._run(collections.update_collection(name, display_name, fields))
+        """Changes a collection's display name, all of its fields, its index, or several of them.
+
+        New fields may be filtered by when it returns; a new index is built while the old one answers.
+        """
+        return await self._run(
+            collections.update_collection(name, display_name=display_name, fields=fields, index=index)
+        )
 
     async def delete_collection(self, name: str, *, allow_missing: bool = False) -> None:
         """Deletes a collection with all its records."""

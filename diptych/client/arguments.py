@@ -9,7 +9,7 @@ from typing import TypedDict
 from numpy.typing import ArrayLike
 
 from diptych.client.filters import Filter
-from diptych.client.types import Embeddings, Image, MetadataValue, StoredRecord
+from diptych.client.types import Embeddings, Image, Index, MetadataValue, StoredRecord
 
 __all__ = [
     "BatchSearchArguments",
@@ -50,8 +50,8 @@ class CollectionArguments(TypedDict, total=False):
     """Width of its vectors; needed where it has no encoder."""
     metric: str
     """`cosine` (the default without an encoder), `inner_product` or `l2`."""
-    index: str
-    """`auto` (the default), `exact` or `hnsw`."""
+    index: str | Index
+    """`auto` (the default), `exact`, `hnsw`, `ivf`, or an `Index` in every detail."""
     display_name: str
     """A name for people."""
     retain_sources: bool

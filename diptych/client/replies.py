@@ -16,7 +16,9 @@ from diptych.client.types import (
     Collection,
     Embeddings,
     Encoder,
+    IndexStatus,
     Neighbours,
+    Recall,
     Record,
     ServerInformation,
     WriteResult,
@@ -165,6 +167,7 @@ def collection_of(message: collection_pb2.Collection) -> Collection:
         metric=_metric(message.metric),
         index=_index(message.index_kind),
         active_index=_index(message.active_index_kind),
+        index_status=index_status_of(message.index_status),
         retain_sources=message.retain_sources,
         create_time=message.create_time.ToDatetime(UTC),
         update_time=message.update_time.ToDatetime(UTC),
@@ -172,6 +175,25 @@ def collection_of(message: collection_pb2.Collection) -> Collection:
         indexed_count=message.indexed_count,
         sequence=message.sequence,
         fields={field.name: _word(collection_pb2.FieldType, field.type, "FIELD_TYPE_") for field in message.fields},
+    )
+
+
+def index_status_of(message: collection_pb2.IndexStatus) -> IndexStatus:
+    """Reads an index as it stands."""
+    recall = message.recall
+    return IndexStatus(
+        active=message.active,
+        reason=message.reason,
+        bytes_per_vector=message.bytes_per_vector,
+        build_progress=message.build_progress if message.HasField("build_progress") else None,
+        indexed_count=message.indexed_count,
+        tail_count=message.tail_count,
+        ef_search=message.ef_search,
+        probes=message.probes,
+        rerank_factor=message.rerank_factor,
+        recall=Recall(recall=recall.recall, low=recall.low, high=recall.high, query_count=recall.query_count)
+        if message.HasField("recall")
+        else None,
     )
 
 

@@ -247,8 +247,8 @@ class UpdateCollectionRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """What to change: `display_name`, `fields` or both. `fields` replaces them all: those that are new are added, those
-        that are missing are dropped.
+        """What to change: any of `display_name`, `fields` and `index`. `fields` replaces them all: those that are new are
+        added, those that are missing are dropped. A new index is built while the old one answers.
         """
 
     def __init__(

@@ -18,12 +18,14 @@ from serving.collections.clock import SteadyClock, utc_now
 from serving.collections.collection import Collection
 from serving.collections.config import CollectionsConfig
 from serving.collections.database import disk_error
-from serving.collections.definition import Definition, check_display_name, check_spec
+from serving.collections.definition import Definition, check_spec
 from serving.collections.definition_file import write_definition
 from serving.collections.durable import make_folder, sync_path
 from serving.collections.lock import FolderLock
+from serving.collections.recall import RecallReplayer
+from serving.collections.scrub import Scrubber
 from serving.collections.sweeper import Sweeper
-from serving.collections.types import CollectionInfo, CollectionSpec, FieldDefinition
+from serving.collections.types import CollectionInfo, CollectionSpec, FieldDefinition, IndexSpec
 from serving.errors import CollectionExists, CollectionNotFound, Draining, ServingError
 
 __all__ = ["CATALOGUE_FILE", "COLLECTIONS_FOLDER", "CollectionCatalogue"]
@@ -68,11 +70,16 @@ class CollectionCatalogue:
         self._collections: dict[str, Collection] = {}
         self._damaged: dict[str, tuple[Definition, ServingError]] = {}
         self._making: set[str] = set()
-        self._listeners: list[Callable[[str], None]] = []
+        self._welcomers: list[Callable[[str], None]] = []
         self._closed = False
+        self._listeners: list[Callable[[str, bool], None]] = []
+        self._scrubber = Scrubber(self._config.scrub_bytes_per_s)
+        self._replayer = RecallReplayer(self._config.recall_cpu_share)
         self._builders = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index-builder")
         with ExitStack() as opened:
             opened.callback(self._lock.release)
+            opened.callback(self._scrubber.close)
+            opened.callback(self._replayer.close)
             self._table = CatalogueTable(data_dir / CATALOGUE_FILE)
             opened.callback(self._table.close)
             sync_path(data_dir)
@@ -126,8 +133,8 @@ class CollectionCatalogue:
             return self._open(folder, definition)
 
         info = self._fill(definition, fill_and_open)
-        for listener in self._listeners:
-            listener(spec.name)
+        for welcomer in self._welcomers:
+            welcomer(spec.name)
         return info
 
     def has_uid(self, uid: str) -> bool:
@@ -147,7 +154,7 @@ class CollectionCatalogue:
         Args:
             listener: Must return at once.
         """
-        self._listeners.append(listener)
+        self._welcomers.append(listener)
 
     def get(self, name: str) -> Collection:
         """Returns a collection.
@@ -172,27 +179,31 @@ class CollectionCatalogue:
         raise CollectionNotFound(f"there is no collection {name!r}; create it first", collection=name)
 
     def update(
-        self, name: str, display_name: str | None = None, *, fields: Sequence[FieldDefinition] | None = None
+        self,
+        name: str,
+        display_name: str | None = None,
+        *,
+        fields: Sequence[FieldDefinition] | None = None,
+        index: IndexSpec | None = None,
     ) -> CollectionInfo:
-        """Changes what a collection is called by people, and what filters may name.
+        """Changes what a collection is called by people, what filters may name, and its index.
 
         Args:
             name: Its name.
             display_name: New display name; `None` leaves it.
             fields: All fields it shall declare; new ones are filled from the record before this returns, while the
                 collection reads and writes as ever. `None` leaves them.
+            index: Index it shall have, rebuilt in the background while the old one answers; `None` leaves it.
 
         Returns:
             The collection as it stands.
 
         Raises:
             CollectionNotFound: There is none of that name.
-            InvalidInput: The display name cannot be shown, or a field cannot be declared.
+            InvalidInput: The display name cannot be shown, a field cannot be declared, or there is no such index.
             FailedPrecondition: A record contradicts a new field, or a field is declared with another type already.
             Corrupted: A record is damaged.
         """
-        if display_name is not None:
-            check_display_name(display_name)
         collection = self.get(name)
         with collection.redefining:
             old = collection.definition
@@ -200,7 +211,9 @@ class CollectionCatalogue:
                 old.spec,
                 display_name=old.spec.display_name if display_name is None else display_name,
                 fields=old.spec.fields if fields is None else tuple(fields),
+                index=old.spec.index if index is None else index,
             )
+            check_spec(spec)
             collection.add_fields(spec.fields)
             try:
                 self._redefine(collection, replace(old, spec=spec, update_time=self._clock()))
@@ -234,12 +247,21 @@ class CollectionCatalogue:
             self._damaged.pop(name, None)
             collection = self._collections.pop(name, None)
             if collection is not None:
+                self._replayer.remove(collection.recall)
                 collection.close(deleted=True)
             self._clean_away(definition)
 
     def damaged(self) -> Mapping[str, ServingError]:
         """Returns the collections that are out of service, and why."""
         return {name: error for name, (_, error) in self._damaged.items()}
+
+    def add_listener(self, listener: Callable[[str, bool], None]) -> None:
+        """Has someone told when a collection goes out of service, or comes back.
+
+        Args:
+            listener: Gets the name and whether all of it answers, from any thread.
+        """
+        self._listeners.append(listener)
 
     def close(self) -> None:
         """Finishes accepted writes, closes every collection and gives the folder back; closing twice is harmless."""
@@ -265,8 +287,9 @@ class CollectionCatalogue:
             name = definition.spec.name
             try:
                 folder = self._parent / definition.folder_name
-                self._collections[name] = self._open(folder, definition)
+                self._collections[name] = collection = self._open(folder, definition)
                 write_definition(folder, definition)
+                self._scrubber.add(collection.scrub)
             except (ServingError, OSError) as error:
                 known_error = error if isinstance(error, ServingError) else disk_error(error, f"collection {name!r}")
                 detail = {"collection": name, "detail": known_error.message}
@@ -278,14 +301,17 @@ class CollectionCatalogue:
                 logger.warning("folder belongs to no collection", extra={"folder": str(folder)})
 
     def _open(self, folder: Path, definition: Definition, *, create: bool = False) -> Collection:
-        return Collection(
+        collection = Collection(
             folder,
             definition,
             config=self._config,
             builders=self._builders,
             clock=self._steady_clock,
             create=create,
+            on_health=self._tell,
         )
+        self._replayer.add(collection.recall)
+        return collection
 
     def _register(self, spec: CollectionSpec, uid: str) -> Definition:
         """Notes a collection as being made, which keeps its name."""
@@ -316,6 +342,7 @@ class CollectionCatalogue:
             return collection.info()
         except BaseException as error:
             if collection is not None:
+                self._replayer.remove(collection.recall)
                 collection.close(deleted=True)
             with self._changing:
                 self._clean_away(definition)
@@ -334,7 +361,13 @@ class CollectionCatalogue:
             return
         self._table.remove(definition.uid)
 
+    def _tell(self, name: str, healthy: bool) -> None:
+        for listener in self._listeners:
+            listener(name, healthy)
+
     def _close_collections(self) -> None:
+        self._scrubber.close()
+        self._replayer.close()
         for collection in self._collections.values():
             collection.close()
         self._builders.shutdown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
@@ -15,23 +16,27 @@ from serving.collections.expiry import Expiry
 from serving.collections.filters.conditions import Condition
 from serving.collections.filters.fields import check_fields, new_fields
 from serving.collections.index.derived import DerivedIndex
+from serving.collections.index.status import index_status
+from serving.collections.pressure import write_delay_s
 from serving.collections.reads import CollectionReads
 from serving.collections.record_reader import RecordReader
 from serving.collections.record_schema import open_records
+from serving.collections.scrub import Pace, scrub
 from serving.collections.transaction import IndexChanges
 from serving.collections.types import (
     CollectionInfo,
     FieldDefinition,
-    IndexKind,
     MetadataValue,
     RecordWrite,
     WriteOutcome,
 )
 from serving.collections.write_calls import WriteCalls
 from serving.collections.writer import Writer
-from serving.errors import CollectionNotFound, Draining, Unavailable
+from serving.errors import CollectionNotFound, Corrupted, Draining, Unavailable
 
 __all__ = ["INDEX_FOLDER", "RECORDS_FILE", "Collection"]
+
+logger = logging.getLogger(__name__)
 
 RECORDS_FILE = "records.sqlite"
 INDEX_FOLDER = "index"
@@ -52,6 +57,7 @@ class Collection(CollectionReads):
         builders: Runs index builds.
         clock: Decides what has expired.
         create: Whether it is new; otherwise its files must be there.
+        on_health: Told the name and whether all of the collection answers, whenever that may have changed.
 
     Raises:
         Corrupted: Its database is missing, damaged, or another collection's.
@@ -67,9 +73,12 @@ class Collection(CollectionReads):
         builders: Executor,
         clock: SteadyClock | None = None,
         create: bool = False,
+        on_health: Callable[[str, bool], None] = lambda _name, _healthy: None,
     ) -> None:
         spec = definition.spec
         clock = clock or SteadyClock()
+        self._config = config
+        self._on_health = on_health
         path = folder / RECORDS_FILE
         connection = open_records(path, spec, definition.uid, create=create, max_bytes=config.max_database_bytes)
         reader = RecordReader(path, dimension=spec.dimension, with_sources=spec.retain_source, name=spec.name)
@@ -96,6 +105,11 @@ class Collection(CollectionReads):
         """What the catalogue knows of it."""
         return self._definition
 
+    @property
+    def is_healthy(self) -> bool:
+        """Whether all of it answers: no record is damaged, and writes and searches are accepted."""
+        return self._refusal is None and not self._index.view.damaged
+
     def info(self) -> CollectionInfo:
         """Returns the collection as it stands."""
         view = self._visible()
@@ -105,8 +119,7 @@ class Collection(CollectionReads):
             update_time=self._definition.update_time,
             record_count=view.record_count,
             sequence=view.sequence,
-            indexed_count=view.base_alive_count,
-            index_kind=IndexKind.EXACT if view.graph is None else IndexKind.HNSW,
+            index=index_status(self._definition.spec, view, self._index, self._config, self.recall.estimate()),
         )
 
     def upsert(
@@ -222,6 +235,34 @@ class Collection(CollectionReads):
         """
         return self._index.settle(timeout_s)
 
+    def scrub(self, pace: Pace) -> None:
+        """Compares what is stored with its checksums; damage is repaired from the record, or taken out of service.
+
+        Args:
+            pace: How fast.
+        """
+        try:
+            scrub(self._index, self._reader, self._definition.spec.dimension, pace)
+        except Corrupted as error:
+            detail = {"collection": self._definition.spec.name, "detail": error.message}
+            logger.critical("collection is out of service", extra=detail)
+            self._refusal = error
+        self._tell()
+
+    def write_delay_s(self, record_count: int) -> float:
+        """Returns how long a write should wait, so that the index keeps up and searches stay fast.
+
+        Args:
+            record_count: Records of the write.
+
+        Returns:
+            Seconds; 0 where nothing is to be waited for.
+
+        Raises:
+            Overloaded: The index is too far behind for any write; `retry_after_s` says when to try again.
+        """
+        return write_delay_s(self._index.overhang(), record_count, self._config.tail_max_records)
+
     def add_fields(self, fields: Sequence[FieldDefinition]) -> None:
         """Fills those of some fields that are new from the record; returns once filters may name them.
 
@@ -260,7 +301,9 @@ class Collection(CollectionReads):
             definition: Of the same collection.
         """
         self._definition = definition
+        self._index.respec(definition.spec)
         self._index.keep_fields([field.name for field in definition.spec.fields])
+        self.recall.target_recall = definition.spec.index.target_recall
 
     def close(self, *, deleted: bool = False) -> None:
         """Finishes accepted writes, gives up a running index build, and closes the files.
@@ -279,10 +322,16 @@ class Collection(CollectionReads):
         self._writer.close()
 
     def _on_commit(self, changes: IndexChanges, sequence: int) -> None:
+        was_healthy = self.is_healthy
         # In this order, so that no view shows a record that has expired: see `Expiry.visible`.
         self._expiry.expect(changes.expiring)
         self._index.on_commit(changes, sequence)
         self._expiry.forget(changes.unexpiring)
+        if not was_healthy:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._on_health(self._definition.spec.name, self.is_healthy)
 
     def _on_writer_death(self, error: BaseException) -> None:
         # The index may lack what was committed last: no answer is better than one that misses an acknowledged record.
@@ -291,3 +340,4 @@ class Collection(CollectionReads):
             f"collection {name!r} has stopped ({type(error).__name__}); see the server's log and restart it",
             collection=name,
         )
+        self._tell()

@@ -6,10 +6,12 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 from serving.collections.config import MAX_DIMENSION
 from serving.collections.filters.fields import check_fields
-from serving.collections.types import CollectionSpec, FieldDefinition, FieldType, IndexKind, Metric
+from serving.collections.index.ann.capabilities import check_index
+from serving.collections.types import CollectionSpec, FieldDefinition, FieldType, IndexKind, IndexSpec, Metric
 from serving.errors import InvalidInput
 
 __all__ = ["Definition", "check_display_name", "check_name", "check_spec", "spec_from_json", "spec_to_json"]
@@ -42,7 +44,7 @@ def check_spec(spec: CollectionSpec) -> None:
         spec: What the caller asked for.
 
     Raises:
-        InvalidInput: The name, dimension, a text or a field is out of bounds.
+        InvalidInput: The name, dimension, a text, a field or the index is out of bounds.
     """
     check_name(spec.name)
     if not 1 <= spec.dimension <= MAX_DIMENSION:
@@ -51,6 +53,7 @@ def check_spec(spec: CollectionSpec) -> None:
         _check_text(field, text)
     check_display_name(spec.display_name)
     check_fields(spec.fields)
+    check_index(spec.index, dimension=spec.dimension, metric=spec.metric)
 
 
 def check_name(name: str) -> None:
@@ -91,7 +94,11 @@ def spec_to_json(spec: CollectionSpec) -> str:
     Returns:
         JSON object of its fields.
     """
-    return json.dumps(asdict(spec))
+    fields = asdict(spec)
+    if spec.index == IndexSpec.of_kind(spec.index.kind):
+        # A word says it all, and earlier versions read it.
+        fields["index"] = spec.index.kind.value
+    return json.dumps(fields)
 
 
 def spec_from_json(text: str) -> CollectionSpec:
@@ -105,8 +112,13 @@ def spec_from_json(text: str) -> CollectionSpec:
     """
     stored = json.loads(text)
     fields = tuple(FieldDefinition(field["name"], FieldType(field["type"])) for field in stored.get("fields", ()))
-    enums = {"metric": Metric(stored["metric"]), "index": IndexKind(stored["index"])}
-    return CollectionSpec(**{**stored, **enums, "fields": fields})
+    typed = {"metric": Metric(stored["metric"]), "index": _read_index(stored["index"]), "fields": fields}
+    return CollectionSpec(**{**stored, **typed})
+
+
+def _read_index(stored: str | dict[str, Any]) -> IndexSpec:
+    # Before there were specifications, a word was stored.
+    return IndexSpec.of_kind(IndexKind(stored)) if isinstance(stored, str) else IndexSpec.from_fields(stored)
 
 
 def _check_text(field: str, text: str) -> None:

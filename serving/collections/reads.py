@@ -15,6 +15,7 @@ from serving.collections.filters.conditions import Condition
 from serving.collections.index.derived import DerivedIndex
 from serving.collections.index.view import Found, IndexView
 from serving.collections.listing import Page, page_matching
+from serving.collections.recall import RecallMeter
 from serving.collections.record_reader import RecordReader
 from serving.collections.search import check_k, check_sequence, hits_with_records, hits_without_records
 from serving.collections.types import Hits, Record
@@ -45,6 +46,9 @@ class CollectionReads:
         self._expiry = expiry
         self._clock = clock
         self._refusal: ServingError | None = None
+        self.recall = RecallMeter()
+        """What its searches find of what there is."""
+        self.recall.target_recall = definition.spec.index.target_recall
 
     def get(self, ids: Sequence[str], *, min_sequence: int = 0) -> list[Record | None]:
         """Returns records by id.
@@ -128,7 +132,10 @@ class CollectionReads:
         check_sequence(min_sequence, self._index.view.sequence)
 
         def search(view: IndexView) -> list[Found]:
-            return view.matching(where).search(prepared, k, exact=exact, score_threshold=score_threshold)
+            found = view.matching(where).search(prepared, k, exact=exact, score_threshold=score_threshold)
+            if not exact and score_threshold is None and where is None and found:
+                self.recall.offer(view, prepared, k, found)
+            return found
 
         if with_records:
             return hits_with_records(self._visible, search, self._reader, where)

@@ -12,7 +12,7 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.collections.database import storage_errors
+from serving.collections.database import read_scalar, storage_errors
 from serving.collections.record_codec import RecordRow, SourceRow, decode_record
 from serving.collections.types import Record
 from serving.errors import Draining
@@ -33,9 +33,12 @@ _PAGE = (
 )
 _IDS_AFTER = "SELECT id, key FROM records WHERE id > ? ORDER BY id LIMIT ?"
 _WRITTEN_AFTER = f"SELECT {RECORD_COLUMNS} FROM records AS r WHERE r.version > ? ORDER BY r.key"
+_AFTER = f"SELECT {RECORD_COLUMNS} FROM records AS r WHERE r.key > ? ORDER BY r.key LIMIT ?"
 _SCAN = f"SELECT {RECORD_COLUMNS} FROM records AS r WHERE r.key > ? ORDER BY r.key"
-# The index covers it: no vector is read.
-_VERSIONS = "SELECT key, version FROM records INDEXED BY records_by_version"
+# The index covers these: no vector is read.
+_CHANGED = "SELECT key, version FROM records INDEXED BY records_by_version WHERE version > ?"
+_KEYS = "SELECT key FROM records INDEXED BY records_by_version"
+_COUNT = "SELECT count(*) FROM records"
 _EXPIRING = (
     "SELECT expire_us, key FROM records INDEXED BY records_by_expiry WHERE expire_us IS NOT NULL ORDER BY expire_us"
 )
@@ -118,6 +121,19 @@ class RecordReader:
         with self.snapshot() as connection:
             return self._decode(connection, _rows(connection, _PAGE, (after_id, now_us, size)))
 
+    def rows_after(self, key: int, size: int) -> list[RecordRow]:
+        """Returns the rows that follow a key, in the order their vectors were written.
+
+        Args:
+            key: Leaves out the rows up to this key.
+            size: Most rows to return.
+
+        Returns:
+            Rows as stored, unchecked.
+        """
+        with self.snapshot() as connection:
+            return _rows(connection, _AFTER, (key, size))
+
     def scan(self, connection: apsw.Connection, *, after_key: int) -> Iterator[RecordRow]:
         """Yields rows in the order their vectors were written.
 
@@ -156,17 +172,41 @@ class RecordReader:
         """
         return cast("list[tuple[bytes, int]]", connection.execute(_IDS_AFTER, (after_id, count)).fetchall())
 
-    def versions(self, connection: apsw.Connection) -> NDArray[np.int64]:
-        """Returns the key and version of every record, without reading the records.
+    def changed_since(self, connection: apsw.Connection, sequence: int) -> NDArray[np.int64]:
+        """Returns the key and version of every record written after a sequence, without reading the records.
+
+        Args:
+            connection: From `snapshot`.
+            sequence: Leaves out what was written up to here.
+
+        Returns:
+            `[n, 2]`, keys ascending.
+        """
+        pairs = np.array(connection.execute(_CHANGED, (sequence,)).fetchall(), dtype=np.int64).reshape(-1, 2)
+        return pairs[np.argsort(pairs[:, 0])]
+
+    def keys(self, connection: apsw.Connection) -> NDArray[np.int64]:
+        """Returns the key of every record, without reading the records.
 
         Args:
             connection: From `snapshot`.
 
         Returns:
-            `[n, 2]`, keys ascending.
+            `[n]`, ascending.
         """
-        pairs = np.array(connection.execute(_VERSIONS).fetchall(), dtype=np.int64).reshape(-1, 2)
-        return pairs[np.argsort(pairs[:, 0])]
+        found = cast("Iterable[tuple[int]]", connection.execute(_KEYS))
+        return np.sort(np.fromiter((key for (key,) in found), dtype=np.int64))
+
+    def count(self, connection: apsw.Connection) -> int:
+        """Returns how many records there are, without reading them.
+
+        Args:
+            connection: From `snapshot`.
+
+        Returns:
+            Their number.
+        """
+        return read_scalar(connection, _COUNT)
 
     def expiring(self) -> NDArray[np.int64]:
         """Returns when records expire, without reading the records.

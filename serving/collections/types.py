@@ -10,6 +10,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.collections.index_types import IndexKind, IndexSpec, IndexStatus
+
 __all__ = [
     "CollectionInfo",
     "CollectionSpec",
@@ -18,6 +20,8 @@ __all__ = [
     "GeoPoint",
     "Hits",
     "IndexKind",
+    "IndexSpec",
+    "IndexStatus",
     "MetadataValue",
     "Metric",
     "Record",
@@ -66,17 +70,9 @@ class Metric(StrEnum):
     L2 = "l2"
 
 
-class IndexKind(StrEnum):
-    """How neighbours are found."""
-
-    AUTO = "auto"
-    EXACT = "exact"
-    HNSW = "hnsw"
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CollectionSpec:
-    """What a collection is; fixed at its creation, but for the display name and the fields."""
+    """What a collection is; fixed at its creation, but for the display name, the fields and the index."""
 
     name: str
     """`^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`."""
@@ -87,9 +83,10 @@ class CollectionSpec:
     metric: Metric = Metric.COSINE
     encoder: str = ""
     """Name of the encoder that embeds text and images for it; empty where it takes vectors only."""
-    index: IndexKind = IndexKind.AUTO
+    index: IndexSpec = field(default_factory=IndexSpec)
+    """Index it is asked to have; an update may change it."""
     display_name: str = ""
-    """For people."""
+    """For people; an update may change it."""
     retain_source: bool = False
     """Whether the text or image a record was embedded from is kept."""
     fields: tuple[FieldDefinition, ...] = ()
@@ -106,10 +103,18 @@ class CollectionInfo:
     record_count: int
     sequence: int
     """The number of the last write; a record's version is the sequence that wrote it."""
-    indexed_count: int
-    """Records in the built base of the index; the rest are searched exactly."""
-    index_kind: IndexKind
-    """What answers now: `exact` or `hnsw`."""
+    index: IndexStatus
+    """The index as it stands."""
+
+    @property
+    def index_kind(self) -> IndexKind:
+        """What answers now, in a word."""
+        return self.index.kind
+
+    @property
+    def indexed_count(self) -> int:
+        """Records in the index; the rest are compared one by one."""
+        return self.index.indexed_count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

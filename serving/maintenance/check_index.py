@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -11,11 +12,12 @@ import numpy as np
 
 from serving.collections.config import CollectionsConfig
 from serving.collections.definition import Definition
-from serving.collections.index.base import Base, open_base
+from serving.collections.durable import checksum_file
+from serving.collections.index.base import INDEX_FILE, MANIFEST_FILE, VECTORS_FILE, Base, open_base
 from serving.collections.record_codec import RecordRow
 from serving.collections.record_reader import RecordReader
 from serving.collections.record_schema import read_sequence
-from serving.errors import Corrupted
+from serving.errors import Corrupted, Unavailable
 from serving.maintenance.findings import Tick
 
 __all__ = ["check_index"]
@@ -48,7 +50,26 @@ def check_index(
         if base.sequence > read_sequence(connection):
             yield f"{path.name} has reached a sequence that the record has not"
             continue
+        damage = list(_damaged_files(base, definition, tick))
+        if damage:
+            yield from damage
+            continue
         yield from islice(_differences(base, definition, reader, connection, tick), _MOST_PROBLEMS)
+
+
+def _damaged_files(base: Base, definition: Definition, tick: Tick) -> Iterator[str]:
+    """Yields the large files that are not what was written: opening a base maps them, and reads the small ones alone."""
+    files = json.loads((base.folder / MANIFEST_FILE).read_text(encoding="utf-8"))["files"]
+    for name in (VECTORS_FILE, INDEX_FILE):
+        tick(f"index of {definition.spec.name}", 0.0)
+        if name in files and checksum_file(base.folder / name) != files[name]["crc32"]:
+            yield f"index {base.folder} cannot be used: {name} does not match its checksum"
+            return
+    try:
+        for _ in base.rows.guard.check_all() if base.rows.guard is not None else ():
+            pass
+    except Unavailable:
+        yield f"index {base.folder} cannot be used: {VECTORS_FILE} does not match the checksums of its blocks"
 
 
 def _differences(

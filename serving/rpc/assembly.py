@@ -29,6 +29,7 @@ from diptych.v1 import (
 from serving.backend import Backend
 from serving.config import MAX_MESSAGE_BYTES, ServerConfig
 from serving.rpc.admin_service import AdminServicer
+from serving.rpc.collection_metrics import CollectionMetrics
 from serving.rpc.collection_service import CollectionServicer
 from serving.rpc.draining import Drain, DrainAdmission, DrainStreams
 from serving.rpc.encoder_metrics import EncoderMetrics
@@ -197,6 +198,7 @@ def build_wire(
     health = HealthServicer(drain)
     metrics = CallMetrics()
     metrics.registry.register(EncoderMetrics(backend.pool))
+    metrics.registry.register(CollectionMetrics(backend))
     shown = merge(metrics.registry)
     interceptors = [*watching(metrics, config.logs, tracing), *guarding(drain)]
     server = aio.server(interceptors=interceptors, options=server_options(share_port=config.workers > 1))

@@ -14,6 +14,7 @@ from serving.errors import CollectionNotFound, InvalidInput, ServingError
 from serving.ingest import UpsertOptions, upsert
 from serving.rpc.filters import condition_from_wire
 from serving.rpc.health_service import HealthServicer
+from serving.rpc.indexes import index_from_wire
 from serving.rpc.inputs import drafts_from_wire
 from serving.rpc.limits import bounded
 from serving.rpc.metadata import metadata_from_wire
@@ -24,6 +25,8 @@ from serving.rpc.status import item_errors_to_wire, status_of
 from serving.telemetry.call import note_call, stage
 
 __all__ = ["CollectionServicer"]
+
+_CHANGEABLE = {"display_name", "index"}
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -77,12 +80,12 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
         request: pb.UpdateCollectionRequest,
         context: Context,
     ) -> pb.UpdateCollectionResponse:
-        """Changes the display name and the fields; nothing else can change."""
+        """Changes the display name, the fields or the index; nothing else can change."""
         paths = set(request.update_mask.paths)
-        if not paths or paths - {"display_name", "fields"}:
+        if not paths or not paths <= _CHANGEABLE:
+            named = ", ".join(sorted(paths))
             raise InvalidInput(
-                f"update_mask ({', '.join(sorted(paths))}) must name 'display_name', 'fields' or both; "
-                "the rest is fixed"
+                f"update_mask ({named}) must be of 'display_name', 'fields' and 'index'; the rest is fixed"
             )
         wanted = request.collection
         info = await self._backend.write(
@@ -90,6 +93,7 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
             wanted.name,
             wanted.display_name if "display_name" in paths else None,
             fields=fields_from_wire(wanted.fields) if "fields" in paths else None,
+            index=index_from_wire(wanted) if "index" in paths else None,
         )
         note_call(collection=info.spec.name)
         return pb.UpdateCollectionResponse(collection=collection_to_wire(info))

@@ -34,6 +34,7 @@ INDEX_KIND_TO_WIRE = {
     IndexKind.AUTO: collection_pb2.INDEX_KIND_AUTO,
     IndexKind.EXACT: collection_pb2.INDEX_KIND_EXACT,
     IndexKind.HNSW: collection_pb2.INDEX_KIND_HNSW,
+    IndexKind.IVF: collection_pb2.INDEX_KIND_IVF,
 }
 FIELD_TYPE_TO_WIRE = {
     FieldType.STRING: collection_pb2.FIELD_TYPE_STRING,

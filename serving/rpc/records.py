@@ -16,9 +16,9 @@ from serving.rpc.enums import (
     INDEX_KIND_TO_WIRE,
     METRIC_TO_WIRE,
     field_type_from_wire,
-    index_kind_from_wire,
     metric_from_wire,
 )
+from serving.rpc.indexes import index_from_wire, index_status_to_wire, index_to_wire
 from serving.rpc.metadata import metadata_to_wire, timestamp_to_wire
 from serving.rpc.tensor import encode_vectors
 
@@ -66,7 +66,7 @@ def spec_from_wire(message: collection_pb2.Collection, encoder: EncoderInfo | No
         metric=metric,
         # By its name alone: which version answers, the space decides.
         encoder=encoder.name if encoder is not None else "",
-        index=index_kind_from_wire(message.index_kind),
+        index=index_from_wire(message),
         display_name=message.display_name,
         retain_source=message.retain_sources,
         fields=fields_from_wire(message.fields),
@@ -127,7 +127,7 @@ def collection_to_wire(info: CollectionInfo) -> collection_pb2.Collection:
         space=spec.space,
         dimension=spec.dimension,
         metric=METRIC_TO_WIRE[spec.metric],
-        index_kind=INDEX_KIND_TO_WIRE[spec.index],
+        index_kind=INDEX_KIND_TO_WIRE[spec.index.kind],
         retain_sources=spec.retain_source,
         create_time=_timestamp(info.create_time),
         update_time=_timestamp(info.update_time),
@@ -139,6 +139,8 @@ def collection_to_wire(info: CollectionInfo) -> collection_pb2.Collection:
             collection_pb2.FieldDefinition(name=field.name, type=FIELD_TYPE_TO_WIRE[field.type])
             for field in spec.fields
         ],
+        index=index_to_wire(spec.index),
+        index_status=index_status_to_wire(info.index),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,11 @@ class LiveIndex:
     def base_row_count(self) -> int:
         """Rows of the base, dead ones included."""
         return len(self._alive)
+
+    @property
+    def base(self) -> Base | None:
+        """The base; `None`: everything is in the tail."""
+        return self._base
 
     @property
     def tail_row_count(self) -> int:
@@ -135,6 +141,23 @@ class LiveIndex:
             names: Those that stay.
         """
         self._columns.keep(names)
+        self.view = self._publish()
+
+    def drop_index(self) -> None:
+        """Keeps the base's rows and compares them one by one: their index is damaged."""
+        if self._base is not None:
+            self._base = replace(self._base, graph=None)
+            self.view = self._publish()
+
+    def mark_damaged(self, key: int, identifier: str) -> None:
+        """Takes a record out of search, and searches out of service until it is written anew or deleted.
+
+        Args:
+            key: Of its vector.
+            identifier: Its id, for messages.
+        """
+        self._remove([key])
+        self._damaged[key] = identifier
         self.view = self._publish()
 
     def _row_keys(self) -> NDArray[np.int64]:
@@ -226,6 +249,7 @@ class LiveIndex:
                 versions=rows.versions,
                 ids=rows.ids,
                 alive=alive,
+                guard=rows.guard,
             )
             self._base_view = (marked, None if alive is None else np.packbits(alive, bitorder="little"))
         return self._base_view

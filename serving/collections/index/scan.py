@@ -90,9 +90,12 @@ def _blocks(rows: Rows) -> Iterator[tuple[Rows, NDArray[np.int64]]]:
         living = np.flatnonzero(rows.alive)
         for start in range(0, len(living), _BLOCK_ROWS):
             chosen = living[start : start + _BLOCK_ROWS]
+            rows.check(chosen)
             yield _take(rows, chosen), chosen
         return
     for start in range(0, len(rows), _BLOCK_ROWS):
+        if rows.guard is not None:
+            rows.guard.check_range(start, start + _BLOCK_ROWS)
         block = _slice(rows, start, start + _BLOCK_ROWS)
         yield block, np.arange(start, start + len(block))
 

@@ -193,6 +193,7 @@ class Tail:
         return tail
 
     def _copy(self, rows: Rows, chosen: NDArray[np.int64]) -> None:
+        rows.check(chosen)
         ids: Ids = rows.ids
         self.append([AddedVector(int(rows.keys[row]), ids[row], rows.vectors[row]) for row in chosen.tolist()])
         for row in np.flatnonzero(rows.versions[chosen] != rows.keys[chosen]):

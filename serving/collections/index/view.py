@@ -12,7 +12,7 @@ from serving.collections.columns.columns import ColumnsView
 from serving.collections.config import FILTER_SCAN_RATIO
 from serving.collections.filters.conditions import Condition
 from serving.collections.filters.mask import rows_matching
-from serving.collections.index.graph import Graph
+from serving.collections.index.ann.search import Ann
 from serving.collections.index.plan import plan_filtered
 from serving.collections.index.rows import Rows
 from serving.collections.index.scan import scan_candidates
@@ -46,8 +46,8 @@ class IndexView:
     sequence: int
     """Of the last write it shows."""
     base: Rows | None
-    graph: Graph | None
-    """Over the rows of `base`."""
+    graph: Ann | None
+    """The index over the rows of `base`; `None`: they are compared one by one."""
     base_bits: NDArray[np.uint8] | None
     """`base.alive`, one bit a row; `None`: all."""
     base_alive_count: int
@@ -210,6 +210,7 @@ class IndexView:
         keys = np.empty(len(rows), dtype=np.int64)
         for owner in np.unique(owners).tolist():
             here = owners == owner
+            parts[owner].check(local[here])
             scores[here] = exact_scores(query, parts[owner].vectors[local[here]], self.metric)
             keys[here] = parts[owner].keys[local[here]]
         best = np.lexsort((keys, -scores))[:k]

@@ -93,9 +93,22 @@ def test_fields_are_added_and_dropped(run: Run) -> None:
     for arguments, message in (
         (["--drop-field", "n"], "error: 'notes' declares no field 'n'\n"),
         (["--field", "n"], "error: --field 'n' must be NAME:TYPE, as price:float\n"),
-        ([], "error: there is nothing to change: give a display_name or fields\n"),
+        ([], "error: there is nothing to change: give a display_name, fields or an index\n"),
     ):
         assert run("collections", "update", "notes", *arguments)[::2] == (1, message)
+
+
+def test_an_index_is_chosen_in_detail_and_changed(run: Run) -> None:
+    run("collections", "create", "raw", "--dimension", "32", "--structure", "ivf", "--quantiser", "sq8", "--lists", "8")
+    _, out, _ = run("collections", "get", "raw")
+    assert "index exact: 0 records are fewer than the 1,000 from which an index pays" in out
+    run("collections", "update", "raw", "--structure", "hnsw", "--display-name", "Raw")
+    found = as_json(run("collections", "get", "raw", "--json"))
+    assert (found["index"], found["display_name"], found["index_status"]["active"]) == ("hnsw", "Raw", "exact")
+    run("collections", "update", "raw", "--index", "exact")
+    assert as_json(run("collections", "get", "raw", "--json"))["index"] == "exact"
+    code, _, err = run("collections", "update", "raw", "--structure", "hnsw", "--probes", "3")
+    assert (code, err) == (1, "error: index probes means nothing for hnsw; leave it 0, or choose ivf or ivf_hnsw\n")
 
 
 def test_texts_become_records_and_are_found(run: Run, tmp_path: Path) -> None:

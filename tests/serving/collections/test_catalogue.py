@@ -10,7 +10,7 @@ import pytest
 from serving.collections.catalogue import CollectionCatalogue
 from serving.collections.catalogue_table import CatalogueTable, State
 from serving.collections.definition import Definition
-from serving.collections.types import CollectionSpec, IndexKind, Metric, RecordWrite
+from serving.collections.types import CollectionSpec, IndexKind, IndexSpec, Metric, RecordWrite
 from serving.errors import (
     CollectionExists,
     CollectionNotFound,
@@ -30,7 +30,7 @@ SPEC = CollectionSpec(
     dimension=8,
     metric=Metric.L2,
     encoder="prose",
-    index=IndexKind.EXACT,
+    index=IndexSpec.of_kind(IndexKind.EXACT),
     display_name="My notes",
     retain_source=True,
 )

@@ -16,7 +16,8 @@ from serving.collections.catalogue import CollectionCatalogue
 from serving.collections.collection import Collection
 from serving.collections.config import CollectionsConfig
 from serving.collections.filters.conditions import AllOf, Exists, Negation, OneOf, Prefix, Range
-from serving.collections.index import draft, graph
+from serving.collections.index import draft
+from serving.collections.index.ann.build import build_ann
 from serving.collections.types import FieldDefinition, FieldType, IndexKind, MetadataValue, RecordWrite
 from serving.errors import Corrupted, FailedPrecondition, InvalidInput
 
@@ -93,7 +94,7 @@ def test_columns_follow_writes_updates_deletions_builds_and_restarts(
     make_collection: Make, reopen: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collection = make_collection(fields=(N, S))
-    build = graph.build_graph
+    build = build_ann
     during: list[Callable[[], object]] = [
         lambda: collection.update_metadata("r0001", {"s": "even"}),
         lambda: collection.delete(["r0002"]),
@@ -102,12 +103,12 @@ def test_columns_follow_writes_updates_deletions_builds_and_restarts(
         lambda: fill(collection, 2, first=300),
     ]
 
-    def build_beside_writes(*args: Any, **kwargs: Any) -> bool:
+    def build_beside_writes(*args: Any, **kwargs: Any) -> object:
         while during:
             during.pop(0)()
         return build(*args, **kwargs)
 
-    monkeypatch.setattr(draft, "build_graph", build_beside_writes)
+    monkeypatch.setattr(draft, "build_ann", build_beside_writes)
     fill(collection, 300)
     assert collection.settle(30)
     assert collection.info().indexed_count == 298

@@ -8,8 +8,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import apsw
+import numpy as np
 import pytest
 
+from serving.collections.index.integrity import block_checksums
 from serving.collections.lock import FolderLock
 from serving.errors import FailedPrecondition, InvalidInput
 from serving.maintenance.check import check_folder
@@ -105,7 +107,7 @@ def test_no_flipped_byte_of_a_database_that_matters_passes(
         check_folder(folder)  # Free text in these has no checksum; it must not end the check.
 
 
-@pytest.mark.parametrize("name", ["vectors.npy", "keys.npy", "versions.npy", "id_blob.npy", "graph.faiss"])
+@pytest.mark.parametrize("name", ["vectors.npy", "keys.npy", "versions.npy", "id_blob.npy", "index.faiss"])
 def test_a_flipped_byte_of_the_index_is_found(folder: Path, place: Place, name: str) -> None:
     flip(place(f"collections/beta.*/index/base-*/{name}"))
     ((part, subject, problem),) = damage_found(folder)
@@ -118,11 +120,13 @@ def test_an_index_of_other_vectors_is_found_though_its_checksums_hold(folder: Pa
     import zlib
 
     base = place("collections/beta.*/index/base-*")
-    data = bytearray((base / "vectors.npy").read_bytes())
-    data[-3] ^= 1
-    (base / "vectors.npy").write_bytes(data)
+    vectors = np.load(base / "vectors.npy")
+    vectors[-1, -1] += 1
+    np.save(base / "vectors.npy", vectors)
+    np.save(base / "vector_checksums.npy", block_checksums(vectors))
     manifest = json.loads((base / "manifest.json").read_text())
-    manifest["files"]["vectors.npy"]["crc32"] = zlib.crc32(data)
+    for name in ("vectors.npy", "vector_checksums.npy"):
+        manifest["files"][name]["crc32"] = zlib.crc32((base / name).read_bytes())
     (base / "manifest.json").write_text(json.dumps(manifest))
     assert [problem for _, _, problem in damage_found(folder)] == [
         f"{base.name} has another vector for record 'beta-0149'"

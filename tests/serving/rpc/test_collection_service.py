@@ -73,7 +73,7 @@ def test_collections_come_and_go(client: Client) -> None:
     assert [one.name for one in client.collections()] == ["b"]
 
 
-def test_only_the_display_name_and_the_fields_can_change(
+def test_only_the_display_name_the_fields_and_the_index_can_change(
     client: Client, stub: collection_service_pb2_grpc.CollectionServiceStub
 ) -> None:
     client.create_collection("a", dimension=2)
@@ -81,7 +81,9 @@ def test_only_the_display_name_and_the_fields_can_change(
     request = collection_service_pb2.UpdateCollectionRequest()
     request.collection.name = "a"
     request.update_mask.paths.append("dimension")
-    with pytest.raises(grpc.RpcError, match=r"update_mask \(dimension\) must name 'display_name', 'fields' or both"):
+    with pytest.raises(
+        grpc.RpcError, match=r"update_mask \(dimension\) must be of 'display_name', 'fields' and 'index'"
+    ):
         stub.UpdateCollection(request)
 
 

@@ -12,10 +12,13 @@ from numpy.typing import NDArray
 from serving.collections.columns.columns import Columns, places
 from serving.collections.config import CollectionsConfig
 from serving.collections.filters.conditions import Range
-from serving.collections.index.graph import Graph, build_graph
+from serving.collections.index.ann.build import build_ann
+from serving.collections.index.ann.plan import AnnPlan
+from serving.collections.index.ann.search import Ann
 from serving.collections.index.plan import plan_filtered
 from serving.collections.index.rows import PackedIds, Rows
 from serving.collections.index.view import IndexView
+from serving.collections.index_types import IndexSpec, IndexStructure, Quantiser
 from serving.collections.types import FieldDefinition, FieldType, Metric
 
 RECORDS, DIMENSION, CLUSTERS, QUERIES, K = 6_000, 24, 40, 25, 10
@@ -40,9 +43,13 @@ class Indexed:
         owners = np.concatenate((self.cluster, self.rng.integers(CLUSTERS // 4, size=QUERIES)))
         every = unit(centres[owners] + spread)
         self.vectors, self.queries = every[:RECORDS], every[RECORDS:]
-        path = folder / "graph.faiss"
-        assert build_graph(self.vectors, path, metric=Metric.COSINE, config=CONFIG, cancelled=lambda: False)
-        self.graph = Graph(path, CONFIG)
+        path = folder / "index.faiss"
+        plan = AnnPlan(structure=IndexStructure.HNSW, quantiser=Quantiser.FP16, hnsw_m=32)
+        shape = build_ann(
+            self.vectors, path, plan, metric=Metric.COSINE, scale=1.0, config=CONFIG, progress=lambda _share: True
+        )
+        assert shape is not None
+        self.graph = Ann(path, plan, IndexSpec(), CONFIG, shape=shape)
         # What a filter "field < share of the records" lets through, in which order.
         mean = unit(self.queries.mean(axis=0, keepdims=True).astype(np.float64))[0]
         closeness = self.vectors @ mean
@@ -116,7 +123,7 @@ def test_the_exact_truth_is_that_of_brute_force(indexed: Indexed) -> None:
 
 
 class CountingGraph:
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Ann) -> None:
         self.graph = graph
         self.asked: list[int] = []
 
