@@ -58,7 +58,7 @@ def check_index(
 
 
 def _damaged_files(base: Base, definition: Definition, tick: Tick) -> Iterator[str]:
-    """Yields the large files that are not what was written: opening a base maps them, and reads the small ones alone."""
+    """Yields the large files that are not what was written: opening a base maps them, and reads the small ones."""
     files = json.loads((base.folder / MANIFEST_FILE).read_text(encoding="utf-8"))["files"]
     for name in (VECTORS_FILE, INDEX_FILE):
         tick(f"index of {definition.spec.name}", 0.0)

@@ -15,7 +15,7 @@ from serving.collections import writer
 from serving.collections.catalogue import CollectionCatalogue
 from serving.collections.collection import Collection
 from serving.collections.config import CollectionsConfig
-from serving.collections.types import CollectionSpec, IndexKind, RecordWrite
+from serving.collections.types import CollectionSpec, IndexKind, IndexSpec, RecordWrite
 from serving.encoders.aliases import read_aliases, write_aliases
 from serving.errors import StorageFull
 
@@ -83,7 +83,7 @@ def reopen(disk: SmallDisk) -> Iterator[Callable[[], CollectionCatalogue]]:
 
 
 def make(catalogue: CollectionCatalogue, index: IndexKind = IndexKind.EXACT) -> Collection:
-    catalogue.create(CollectionSpec(name="notes", space="", dimension=DIMENSION, index=index))
+    catalogue.create(CollectionSpec(name="notes", space="", dimension=DIMENSION, index=IndexSpec.of_kind(index)))
     return catalogue.get("notes")
 
 
