@@ -8,6 +8,7 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,6 +95,7 @@ class Import:
                 index=told.index,
                 display_name=told.display_name,
                 retain_sources=told.retain_sources,
+                fields=dict(told.fields),
             )
         return client.create_collection(
             self.name,
@@ -102,6 +104,7 @@ class Import:
             metric=told.metric,
             index=told.index,
             display_name=told.display_name,
+            fields=dict(told.fields),
         )
 
 
@@ -111,6 +114,7 @@ class _Row:
     content: Any
     """A vector, a text or an image; None: there is nothing to write."""
     metadata: dict[str, Any]
+    expire_time: datetime | None
 
 
 class _State:
@@ -200,7 +204,7 @@ def _batches(paths: Sequence[Path], *, sources: bool) -> Iterator[list[_Row]]:
             lacking = {"id", "source" if sources else "vector"} - names
             if lacking:
                 raise ValueError(f"{path} lacks the columns {', '.join(sorted(lacking))}")
-            wanted = {"id", "metadata", "error"} | ({"source", "source_type"} if sources else {"vector"})
+            wanted = {"id", "metadata", "expire_time", "error"} | ({"source", "source_type"} if sources else {"vector"})
             for batch in file.iter_batches(batch_size=BATCH, columns=sorted(wanted & names)):
                 yield _rows(batch, path, sources=sources)
 
@@ -212,6 +216,7 @@ def _rows(batch: Any, path: Path, *, sources: bool) -> list[_Row]:
     if None in ids:
         raise ValueError(f"{path}: the column 'id' has rows without one")
     metadata = columns["metadata"].to_pylist() if "metadata" in columns else [None] * count
+    ends = columns["expire_time"].to_pylist() if "expire_time" in columns else [None] * count
     errors = columns["error"].to_pylist() if "error" in columns else [None] * count
     if sources:
         kinds = columns["source_type"].to_pylist() if "source_type" in columns else ["text/plain"] * count
@@ -219,8 +224,8 @@ def _rows(batch: Any, path: Path, *, sources: bool) -> list[_Row]:
     else:
         contents = _vectors(columns["vector"], path)
     return [
-        _Row(str(identifier), None if error else content, decode_metadata(text))
-        for identifier, content, text, error in zip(ids, contents, metadata, errors, strict=True)
+        _Row(str(identifier), None if error else content, decode_metadata(text), end)
+        for identifier, content, text, end, error in zip(ids, contents, metadata, ends, errors, strict=True)
     ]
 
 
@@ -253,6 +258,7 @@ def _send(client: Client, name: str, rows: Sequence[_Row], space: str, request_i
                 name,
                 [row.id for row in some],
                 metadata=[row.metadata for row in some],
+                expire_times=[row.expire_time for row in some],
                 space=space if kind == "vectors" else "",
                 request_id=f"{request_id}-{kind}",
                 **content,

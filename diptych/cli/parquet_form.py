@@ -1,9 +1,9 @@
 """Records as Parquet: columns, and what a file says of the collection it came from.
 
 Columns: `id`, `version`, `vector` (a list of fixed size of float32), `metadata` (JSON, which loses nothing),
-`fingerprint`, with sources `source_type` and `source`; and for reading with other tools a typed column `metadata.KEY`
-for the keys that the first records have. The file's metadata names the format, and the collection as JSON
-(`diptych.collection`).
+`fingerprint`, `expire_time`, with sources `source_type` and `source`; and for reading with other tools a typed column
+`metadata.KEY` for the keys that the first records have. The file's metadata names the format, and the collection as
+JSON (`diptych.collection`).
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class Told:
     display_name: str
     retain_sources: bool
     sequence: int
+    fields: tuple[tuple[str, str], ...] = ()
+    """Declared metadata fields, by name and type; none in files of earlier versions."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +99,7 @@ def schema_for(collection: Collection, first: Sequence[Record], *, sources: bool
         pa.field("vector", pa.list_(pa.field("item", pa.float32(), nullable=False), collection.dimension)),
         pa.field("metadata", pa.string(), nullable=False),
         pa.field("fingerprint", pa.string()),
+        pa.field("expire_time", pa.timestamp("us", tz="UTC")),
         *([pa.field("source_type", pa.string()), pa.field("source", pa.binary())] if sources else []),
         *(pa.field(f"metadata.{key}", arrow[kind]) for key, kind in promoted.items()),
     ]
@@ -110,6 +113,7 @@ def schema_for(collection: Collection, first: Sequence[Record], *, sources: bool
         display_name=collection.display_name,
         retain_sources=collection.retain_sources,
         sequence=collection.sequence,
+        fields=tuple(collection.fields.items()),
     )
     # As an embedding job's shards, beside the whole.
     words = {"format": str(FORMAT), "encoder": told.encoder, "space": told.space, "metric": told.metric}
@@ -140,6 +144,7 @@ def table_of(records: Sequence[Record], chosen: RecordSchema) -> Any:
         "vector": pa.FixedSizeListArray.from_arrays(values, type=vector_type),
         "metadata": [encode_metadata(record.metadata) for record in records],
         "fingerprint": [record.fingerprint for record in records],
+        "expire_time": [record.expire_time for record in records],
     }
     if chosen.sources:
         columns |= {
@@ -170,8 +175,9 @@ def told_in(schema: Any) -> Told | None:
         raise ValueError(f"the file has format {found}, this diptych reads up to {FORMAT}; upgrade diptych")
     if b"diptych.collection" not in words:
         return None
-    fields = json.loads(words[b"diptych.collection"])
-    return Told(**{name: fields[name] for name in Told.__dataclass_fields__})
+    told = json.loads(words[b"diptych.collection"])
+    fields = tuple((name, kind) for name, kind in told.get("fields", ()))
+    return Told(**{name: told[name] for name in Told.__dataclass_fields__ if name != "fields"}, fields=fields)
 
 
 def encode_metadata(metadata: Mapping[str, Any]) -> str:

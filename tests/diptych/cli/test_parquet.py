@@ -98,6 +98,16 @@ def test_records_go_out_and_come_back_as_they_were(run: Run, client: Client, tmp
     assert (made.space, made.metric, made.display_name, made.dimension) == ("s", "l2", "Notes", 4)
 
 
+def test_expire_times_and_fields_go_out_and_come_back(run: Run, client: Client, tmp_path: Path) -> None:
+    client.create_collection("notes", dimension=2, fields={"n": "integer"})
+    end = datetime(2100, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    client.upsert("notes", ["a", "b"], vectors=np.eye(2, dtype=np.float32), expire_times=[end, None])
+    assert run("collections", "export", "notes", tmp_path / "notes.parquet")[0] == 0
+    assert run("collections", "import", "again", tmp_path / "notes.parquet")[0] == 0
+    assert [one.expire_time for one in client.records("again")] == [end, None]
+    assert client.collection("again").fields == {"n": "integer"}
+
+
 def test_other_tools_read_the_columns(run: Run, client: Client, tmp_path: Path) -> None:
     fill(client)
     run("collections", "export", "notes", tmp_path / "notes.parquet")
