@@ -178,7 +178,7 @@ class IndexView:
         if plan.scan:
             return scan_candidates(queries, (self.base,), k, self.metric)
         alive = self.base.alive
-        nearest = self.graph.candidates(queries, plan.candidates, self.base_bits)
+        nearest = self.graph.candidates(queries, plan.candidates, self.base_bits, is_wide=True)
         found = [rows[alive[rows]] for rows in nearest]
         dry = [number for number, rows in enumerate(found) if len(rows) < min(k, self.base_alive_count)]
         if dry:

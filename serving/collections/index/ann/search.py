@@ -20,6 +20,10 @@ from serving.collections.index_types import IndexSpec
 __all__ = ["Ann"]
 
 
+_WIDE_LISTS = 4
+"""Lists read for each one that the candidates would fill."""
+
+
 class Ann:
     """An immutable index, mapped from its file; rows of the base are numbered as there.
 
@@ -63,7 +67,7 @@ class Ann:
         return int(self._index.ntotal)
 
     def candidates(
-        self, queries: NDArray[np.float32], count: int, alive_bits: NDArray[np.uint8] | None
+        self, queries: NDArray[np.float32], count: int, alive_bits: NDArray[np.uint8] | None, *, is_wide: bool = False
     ) -> list[NDArray[np.int64]]:
         """Returns for each query rows that are probably its nearest.
 
@@ -71,6 +75,7 @@ class Ann:
             queries: `[m, d]`.
             count: Rows wanted a query.
             alive_bits: `[ceil(n / 8)]`, one bit a row, least significant first: rows that may be returned; `None`: all.
+            is_wide: Whether the caller picks from far more than it needs, so that as many lists are read as hold them.
 
         Returns:
             Per query row numbers, best first by the index's own, lossy scores: more than `count` where the index is so
@@ -81,16 +86,19 @@ class Ann:
         asked = min(len(self), math.ceil(count * effort.rerank_factor))
         selector = None if alive_bits is None else faiss.IDSelectorBitmap(alive_bits)
         scaled = queries if self._scale == 1 else queries * self._scale
-        _, found = self._index.search(scaled, asked, params=self._parameters(effort, asked, selector))
+        _, found = self._index.search(scaled, asked, params=self._parameters(effort, asked, selector, is_wide))
         # A damaged list could name a row that there is not.
         return [row[(row >= 0) & (row < len(self))] for row in found]
 
-    def _parameters(self, effort: Effort, asked: int, selector: Any) -> Any:
+    def _parameters(self, effort: Effort, asked: int, selector: Any, is_wide: bool) -> Any:
         if effort.ef_search:
             return faiss.SearchParametersHNSW(efSearch=max(effort.ef_search, 2 * asked), sel=selector)
         if not hasattr(self._index, "nprobe"):
             return faiss.SearchParameters(sel=selector)
         probes = max(1, effort.probes)
+        if is_wide:
+            # The nearest rows of all lie in these lists; how full each one is varies.
+            probes = min(self._index.nlist, max(probes, math.ceil(_WIDE_LISTS * asked * self._index.nlist / len(self))))
         if not self.plan.has_graph:
             return faiss.SearchParametersIVF(nprobe=probes, sel=selector)
         coarse = faiss.SearchParametersHNSW(efSearch=max(self._config.ef_search, 2 * probes))

@@ -1,4 +1,4 @@
-"""The choice between scan and graph, and recall against exact truth whichever is chosen, on clustered vectors."""
+"""The choice between scan and index, and recall against exact truth whichever is chosen, on clustered vectors."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def unit(vectors: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 class Indexed:
-    """Clustered vectors, queries from among them, a graph over them, and one float field with four kinds of order."""
+    """Clustered vectors, queries from among them, an index over them, and one float field with four kinds of order."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, plan: AnnPlan) -> None:
         self.rng = np.random.default_rng(5)
         centres = self.rng.standard_normal((CLUSTERS, DIMENSION))
         self.cluster = self.rng.integers(CLUSTERS, size=RECORDS)
@@ -44,7 +44,6 @@ class Indexed:
         every = unit(centres[owners] + spread)
         self.vectors, self.queries = every[:RECORDS], every[RECORDS:]
         path = folder / "index.faiss"
-        plan = AnnPlan(structure=IndexStructure.HNSW, quantiser=Quantiser.FP16, hnsw_m=32)
         shape = build_ann(
             self.vectors, path, plan, metric=Metric.COSINE, scale=1.0, config=CONFIG, progress=lambda _share: True
         )
@@ -89,9 +88,15 @@ class Indexed:
         )
 
 
-@pytest.fixture(scope="module")
-def indexed(tmp_path_factory: pytest.TempPathFactory) -> Indexed:
-    return Indexed(tmp_path_factory.mktemp("graph"))
+PLANS = [
+    AnnPlan(structure=IndexStructure.HNSW, quantiser=Quantiser.FP16, hnsw_m=32),
+    AnnPlan(structure=IndexStructure.IVF, quantiser=Quantiser.SQ8, lists=64),
+]
+
+
+@pytest.fixture(scope="module", params=PLANS, ids=lambda plan: plan.name)
+def indexed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Indexed:
+    return Indexed(tmp_path_factory.mktemp("index"), request.param)
 
 
 def recall(view: IndexView, queries: NDArray[np.float32], count: int) -> float:
@@ -127,9 +132,11 @@ class CountingGraph:
         self.graph = graph
         self.asked: list[int] = []
 
-    def candidates(self, queries: NDArray[np.float32], count: int, bits: NDArray[np.uint8] | None) -> object:
+    def candidates(
+        self, queries: NDArray[np.float32], count: int, bits: NDArray[np.uint8] | None, *, is_wide: bool = False
+    ) -> object:
         self.asked.append(count)
-        return self.graph.candidates(queries, count, bits)
+        return self.graph.candidates(queries, count, bits, is_wide=is_wide)
 
 
 @pytest.mark.parametrize(("share", "scan_ratio", "asked"), [(0.5, 0, [51]), (0.05, 0, [510]), (0.05, 20, [])])
