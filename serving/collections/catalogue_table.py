@@ -30,6 +30,10 @@ CATALOGUE_SCHEMA = Schema(
         ) STRICT;
         CREATE UNIQUE INDEX collections_by_name ON collections (name) WHERE state = 'active';
     """,
+    migrations=(
+        # The tables stay as they are; a diptych that cannot read such definitions shall say so.
+        "-- Version 2: definitions hold fields, and an index in detail.",
+    ),
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
