@@ -16,7 +16,7 @@ from serving.collections.collection import Collection
 from serving.collections.config import CollectionsConfig
 from serving.collections.expiry import Expiry
 from serving.collections.record_schema import RECORDS_SCHEMA
-from serving.collections.types import CollectionSpec, IndexKind, RecordWrite
+from serving.collections.types import CollectionSpec, IndexKind, IndexSpec, RecordWrite
 from serving.errors import Corrupted, InvalidInput, RecordNotFound, VersionMismatch
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -162,7 +162,7 @@ def stored_count(notes: Collection) -> int:
 def test_expiry_holds_in_the_base_and_through_restarts(
     reopen: Callable[..., Collection], write: Write, clock: Clock, index: IndexKind
 ) -> None:
-    notes = reopen(index=index)
+    notes = reopen(index=IndexSpec.of_kind(index))
     notes.upsert([write(f"r{n:03}", expire_time=START + HOUR if n % 3 else None) for n in range(120)], space=SPACE)
     assert notes.settle(30)
     stay = [f"r{n:03}" for n in range(0, 120, 3)]

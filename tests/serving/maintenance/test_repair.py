@@ -210,7 +210,7 @@ def test_of_two_records_of_one_id_the_newer_one_stays(folder: Path, place: Place
     row: Any = connection.execute(f"SELECT {RECORD_COLUMNS} FROM records AS r WHERE key = 10").fetchone()
     old = RecordRow._make(row)._replace(key=1, version=1)
     old = old._replace(checksum=record_checksum(old))
-    connection.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", tuple(old))
+    connection.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?)", tuple(old))
     connection.close()
     report = repair(folder, drop_damaged=True)
     assert "'alpha-0009' (a newer record has its id)" in report.actions[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from diptych.client.errors import (
     NotFoundError,
     OverloadedError,
 )
-from diptych.client.types import Snapshot
+from diptych.client.types import Index, Snapshot
 from diptych.v1 import job_service_pb2, job_service_pb2_grpc, snapshot_service_pb2, snapshot_service_pb2_grpc
 from serving.snapshots.take import TakeSnapshot
 from tests.serving.running_server import RunningServer
@@ -57,6 +58,22 @@ def take(client: Client, collection: str = "notes") -> Snapshot:
 def records_of(client: Client, collection: str) -> dict[str, tuple[int, object, bytes]]:
     found = client.records(collection, with_vectors=True)
     return {one.id: (one.version, one.metadata, b"" if one.vector is None else one.vector.tobytes()) for one in found}
+
+
+def test_a_snapshot_keeps_fields_expire_times_and_the_index_asked_for(tidy: Client) -> None:
+    index = Index(structure="ivf", quantiser="sq8", probes=3)
+    tidy.create_collection("notes", dimension=DIMENSION, fields={"n": "integer"}, index=index)
+    end = datetime(2100, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+    vectors = np.eye(DIMENSION, dtype=np.float32)[:3]
+    ends = [end, None, datetime(2020, 1, 1, tzinfo=UTC)]
+    tidy.upsert("notes", ["a", "b", "c"], vectors=vectors, metadata=[{"n": 1}, {"n": 2}, {"n": 1}], expire_times=ends)
+    snapshot = take(tidy)
+    tidy.wait_for_job(tidy.restore_snapshot(snapshot.name, "other").name)
+    old, new = tidy.collection("notes"), tidy.collection("other")
+    assert (new.fields, new.index) == (old.fields, old.index) == ({"n": "integer"}, "ivf")
+    assert {one.id: one.expire_time for one in tidy.records("other")} == {"a": end, "b": None}
+    assert tidy.count("other", filter="n == 1") == 1
+    assert tidy.search("other", vector=vectors[0], filter="n == 1").ids == ["a"]
 
 
 def test_a_snapshot_becomes_a_collection_with_all_that_was_in_it(tidy: Client, channel: grpc.Channel) -> None:
