@@ -26,7 +26,7 @@ from serving.telemetry.call import note_call, stage
 
 __all__ = ["CollectionServicer"]
 
-_CHANGEABLE = {"display_name", "index"}
+_CHANGEABLE = frozenset({"display_name", "fields", "index"})
 
 Context = aio.ServicerContext[Any, Any]
 

@@ -183,7 +183,7 @@ def test_a_base_of_another_life_of_the_record_is_dropped(
     (path,) = (tmp_path / "data").glob("collections/notes.*/records.sqlite")
     connection = apsw.Connection(str(path))
     # As if an older copy of the database had been put back and written on: same keys, other vectors, right checksums.
-    columns = "key, id, version, vector, metadata, fingerprint, checksum"
+    columns = "key, id, version, vector, metadata, fingerprint, checksum, expire_us"
     row = RecordRow._make(next(iter(connection.execute(f"SELECT {columns} FROM records WHERE key = 5"))))
     other = row._replace(vector=np.ones(8, dtype="<f4").tobytes())
     connection.execute(

@@ -112,7 +112,8 @@ def test_a_flipped_byte_of_the_index_is_found(folder: Path, place: Place, name: 
     flip(place(f"collections/beta.*/index/base-*/{name}"))
     ((part, subject, problem),) = damage_found(folder)
     assert (part, subject) == ("index", "beta")
-    assert f"{name} does not match its checksum" in problem
+    # Whatever lies beneath: an index whose links lead nowhere is refused before its checksum is read.
+    assert f"{name} does not match its checksum" in problem or (name == "index.faiss" and "cannot be used" in problem)
 
 
 def test_an_index_of_other_vectors_is_found_though_its_checksums_hold(folder: Path, place: Place) -> None:
