@@ -9,7 +9,7 @@ SOURCES := diptych models serving training tests benchmarks protos
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-full test-slow test-lowest bench fmt lint types imports protos protos-write unit check wheel pins clean
+.PHONY: help setup demo test test-full test-slow test-faults test-lowest bench fmt lint types imports protos protos-write unit check wheel pins clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,9 @@ test-full: test test-slow  ## what needs other environments or long runs as well
 
 test-slow: $(INSTALLED)  ## only what test-full adds to test
 	$(TEST_ENV) $(BIN)/pytest -m slow
+
+test-faults: $(INSTALLED)  ## the long tests of crashes, power losses and failing disks, part of test-slow, in at most 10 minutes
+	$(TEST_ENV) $(BIN)/pytest -m slow -v tests/faults tests/serving/collections/test_state_machine.py
 
 test-lowest: $(INSTALLED)  ## the tests, with the lowest versions that are admitted
 	$(TEST_ENV) $(BIN)/pytest -m lowest

@@ -15,6 +15,11 @@ from serving.collections.config import CollectionsConfig
 from serving.encoders.lifecycle import EncoderLifecycle
 from serving.encoders.pool import EncoderPool
 from serving.errors import NotReady
+from serving.jobs.config import JobsConfig
+from serving.jobs.kinds import JOB_KINDS
+from serving.jobs.runner import JOBS_FILE, JobRunner
+from serving.jobs.workplace import Workplace
+from serving.snapshots.store import SNAPSHOTS_FOLDER, SnapshotStore
 from serving.telemetry.call import note_call
 
 __all__ = ["Backend"]
@@ -33,6 +38,7 @@ class Backend:
         config: How the collections are kept.
         read_threads: Threads for searches and reads.
         write_threads: Threads for writes; apart, so that slow commits hold up no search.
+        jobs: How jobs are run.
     """
 
     def __init__(
@@ -44,12 +50,16 @@ class Backend:
         *,
         read_threads: int,
         write_threads: int,
+        jobs: JobsConfig | None = None,
     ) -> None:
         self.pool = pool
         self.lifecycle = lifecycle
         self._data_dir = data_dir
         self._config = config
+        self._jobs_config = jobs
         self._catalogue: CollectionCatalogue | None = None
+        self._jobs: JobRunner | None = None
+        self._snapshots: SnapshotStore | None = None
         self._readers = ThreadPoolExecutor(read_threads, thread_name_prefix="read")
         self._writers = ThreadPoolExecutor(write_threads, thread_name_prefix="write")
 
@@ -64,6 +74,28 @@ class Backend:
             raise NotReady("the collections are still being opened; try again in a moment")
         return self._catalogue
 
+    @property
+    def jobs(self) -> JobRunner:
+        """Long work.
+
+        Raises:
+            NotReady: The data folder is still being opened.
+        """
+        if self._jobs is None:
+            raise NotReady("the data folder is still being opened; try again in a moment")
+        return self._jobs
+
+    @property
+    def snapshots(self) -> SnapshotStore:
+        """Copies of collections.
+
+        Raises:
+            NotReady: The data folder is still being opened.
+        """
+        if self._snapshots is None:
+            raise NotReady("the data folder is still being opened; try again in a moment")
+        return self._snapshots
+
     async def open_collections(self) -> CollectionCatalogue:
         """Opens the data folder.
 
@@ -73,8 +105,8 @@ class Backend:
         Raises:
             FailedPrecondition: Another server holds the folder.
         """
-        self._data_dir.mkdir(parents=True, exist_ok=True)
         self._catalogue = await self.write(CollectionCatalogue, self._data_dir, self._config)
+        await self.write(self._open_jobs, self._catalogue)
         return self._catalogue
 
     def collection(self, name: str) -> Collection:
@@ -131,8 +163,15 @@ class Backend:
         """
         finished = await self.pool.close(drain_s=drain_s)
         await self.lifecycle.close()
+        if self._jobs is not None:
+            await self.write(self._jobs.close)
         if self._catalogue is not None:
             await self.write(self._catalogue.close)
         self._readers.shutdown(cancel_futures=True)
         self._writers.shutdown(cancel_futures=True)
         return finished
+
+    def _open_jobs(self, catalogue: CollectionCatalogue) -> None:
+        self._snapshots = SnapshotStore(self._data_dir / SNAPSHOTS_FOLDER)
+        workplace = Workplace(catalogue=catalogue, snapshots=self._snapshots)
+        self._jobs = JobRunner(self._data_dir / JOBS_FILE, JOB_KINDS, workplace, self._jobs_config)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from serving.collections.config import CollectionsConfig
 from serving.encoders.config import RuntimeConfig
+from serving.jobs.config import JobsConfig
 from serving.telemetry.config import LogConfig, TracingConfig
 
 __all__ = ["MAX_MESSAGE_BYTES", "ServerConfig"]
@@ -48,6 +49,8 @@ class ServerConfig:
     """How the encoders run."""
     collections: CollectionsConfig = field(default_factory=CollectionsConfig)
     """How the collections are kept."""
+    jobs: JobsConfig = field(default_factory=JobsConfig)
+    """How long work is run."""
     logs: LogConfig = field(default_factory=LogConfig)
     """What is logged."""
     tracing: TracingConfig = field(default_factory=TracingConfig)

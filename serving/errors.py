@@ -8,8 +8,12 @@ ServingError
 ├── NotFound
 │   ├── EncoderNotFound
 │   ├── CollectionNotFound
-│   └── RecordNotFound
+│   ├── RecordNotFound
+│   ├── JobNotFound
+│   └── SnapshotNotFound
 ├── CollectionExists
+├── SnapshotExists
+├── JobFailed               long work ended before its end: a defect, or the server stopped
 ├── FailedPrecondition
 │   ├── ModalityNotServed   no loaded encoder takes this kind of input
 │   ├── SpaceMismatch       a vector of another embedding space
@@ -49,12 +53,16 @@ __all__ = [
     "FailedPrecondition",
     "InputTooLarge",
     "InvalidInput",
+    "JobFailed",
+    "JobNotFound",
     "ModalityNotServed",
     "NotFound",
     "NotReady",
     "Overloaded",
     "RecordNotFound",
     "ServingError",
+    "SnapshotExists",
+    "SnapshotNotFound",
     "SpaceMismatch",
     "StorageFull",
     "Unavailable",
@@ -130,10 +138,34 @@ class RecordNotFound(NotFound):
     reason = "RECORD_NOT_FOUND"
 
 
+class JobNotFound(NotFound):
+    """No job of that name is known."""
+
+    reason = "JOB_NOT_FOUND"
+
+
+class SnapshotNotFound(NotFound):
+    """No snapshot of that name exists."""
+
+    reason = "SNAPSHOT_NOT_FOUND"
+
+
 class CollectionExists(ServingError):
     """A collection of that name is already there."""
 
     reason = "COLLECTION_EXISTS"
+
+
+class SnapshotExists(ServingError):
+    """Another snapshot of that name is already there."""
+
+    reason = "SNAPSHOT_EXISTS"
+
+
+class JobFailed(ServingError):
+    """Long work ended before its end, of a defect or because the server stopped; it may be started anew."""
+
+    reason = "JOB_FAILED"
 
 
 class FailedPrecondition(ServingError):

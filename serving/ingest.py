@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +19,7 @@ from serving.collections.validation import batch_error
 from serving.collections.vectors import check_space
 from serving.embedding import EmbedOptions, embed_patiently
 from serving.encoders.request import EmbedOutcome
-from serving.errors import ModalityNotServed, ServingError
+from serving.errors import ModalityNotServed, Overloaded, ServingError
 from serving.telemetry.call import note_call, stage
 
 __all__ = ["RecordDraft", "UpsertOptions", "UpsertOutcome", "upsert"]
@@ -40,6 +43,8 @@ class RecordDraft:
     """A text, an encoded image, or the vector `[d]` itself."""
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
     if_version: int | None = None
+    """As in `RecordWrite`."""
+    expire_time: datetime | None = None
     """As in `RecordWrite`."""
 
 
@@ -161,7 +166,13 @@ async def _embed(
 def _write(draft: RecordDraft, spec: CollectionSpec, index: int, embedded: _Embedded) -> RecordWrite:
     content = draft.content
     if isinstance(content, np.ndarray):
-        return RecordWrite(id=draft.id, vector=content, metadata=draft.metadata, if_version=draft.if_version)
+        return RecordWrite(
+            id=draft.id,
+            vector=content,
+            metadata=draft.metadata,
+            if_version=draft.if_version,
+            expire_time=draft.expire_time,
+        )
     source = content.encode("utf-8") if isinstance(content, str) else content
     return RecordWrite(
         id=draft.id,
@@ -172,6 +183,7 @@ def _write(draft: RecordDraft, spec: CollectionSpec, index: int, embedded: _Embe
         source_type=_source_type(content) if spec.retain_source else "",
         fingerprint=embedded.encoder.fingerprint if embedded.encoder else "",
         origin=source,
+        expire_time=draft.expire_time,
     )
 
 
@@ -188,6 +200,7 @@ async def _commit(
     if not writes:
         info = await backend.read(collection.info)
         return WriteOutcome(sequence=info.sequence, versions=())
+    await _hold_back(collection, len(writes), options.deadline_s)
     with stage("commit", collection=spec.name, items=len(writes)):
         return await backend.write(
             collection.upsert,
@@ -196,3 +209,16 @@ async def _commit(
             allow_partial=options.allow_partial,
             request_id=options.request_id,
         )
+
+
+async def _hold_back(collection: Collection, record_count: int, deadline_s: float | None) -> None:
+    """Waits where the index falls behind: on the event loop, so that no thread is held."""
+    delay_s = collection.write_delay_s(record_count)
+    if not delay_s:
+        return
+    if deadline_s is not None and time.monotonic() + delay_s >= deadline_s:
+        raise Overloaded(
+            f"the index is behind and this write would wait {delay_s:.2f} s, longer than its deadline; try again later",
+            retry_after_s=delay_s,
+        )
+    await asyncio.sleep(delay_s)

@@ -13,6 +13,7 @@ from models.bundle.encoder import EncoderInfo, Purpose
 from serving.backend import Backend
 from serving.collections.collection import Collection
 from serving.collections.config import MAX_K
+from serving.collections.filters.conditions import Condition
 from serving.collections.types import CollectionSpec, Metric
 from serving.collections.vectors import check_space, prepare_vectors
 from serving.embedding import EmbedOptions, embed
@@ -75,6 +76,8 @@ class SearchOptions:
     """Least score of a neighbour."""
     exact: bool = False
     """Whether every vector is compared."""
+    where: Condition | None = None
+    """What must hold of a neighbour's metadata."""
     with_records: bool = False
     """Whether the records come along."""
     min_sequence: int = 0

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
 from serving.backend import Backend
 from serving.collections.catalogue import CollectionCatalogue
 from serving.encoders.state import EncoderPhase
@@ -41,8 +45,12 @@ class Readiness:
         Args:
             catalogue: All of them; damaged ones do not serve.
         """
+        # Scrubbing and writing happen in other threads; health lives on the event loop.
+        loop = asyncio.get_running_loop()
+        catalogue.add_listener(lambda name, healthy: _call_in(loop, self._on_collection, name, healthy))
+        catalogue.listen(lambda name: _call_in(loop, self._on_new_collection, name))
         for info in catalogue.list():
-            self._health.set(f"collection/{info.spec.name}", serving=True)
+            self._health.set(f"collection/{info.spec.name}", serving=catalogue.get(info.spec.name).is_healthy)
         for name in catalogue.damaged():
             self._health.set(f"collection/{name}", serving=False)
         self._collections_open = True
@@ -52,6 +60,14 @@ class Readiness:
     def ready(self) -> bool:
         """Whether everything that was to be loaded is loaded."""
         return self._encoders_loaded and self._collections_open
+
+    def _on_collection(self, name: str, healthy: bool) -> None:
+        # It may have been deleted meanwhile, and must not come back.
+        if self._health.status(f"collection/{name}") is not None:
+            self._health.set(f"collection/{name}", serving=healthy)
+
+    def _on_new_collection(self, name: str) -> None:
+        self._health.set(f"collection/{name}", serving=True)
 
     def _on_encoders(self) -> None:
         names = self._roster.names()
@@ -74,3 +90,8 @@ class Readiness:
     def _set(self, need: str, *, serving: bool) -> None:
         for name in service_names()[need]:
             self._health.set(name, serving=serving)
+
+
+def _call_in(loop: asyncio.AbstractEventLoop, call: Callable[..., None], *arguments: object) -> None:
+    with suppress(RuntimeError):  # The server has closed.
+        loop.call_soon_threadsafe(call, *arguments)

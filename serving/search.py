@@ -97,6 +97,7 @@ async def _find(
             k=min(options.k + surplus, MAX_K),
             exact=options.exact,
             score_threshold=options.score_threshold,
+            where=options.where,
             with_records=options.with_records,
             min_sequence=options.min_sequence,
         )

@@ -59,6 +59,7 @@ class Server:
             config.collections,
             read_threads=config.read_threads,
             write_threads=config.write_threads,
+            jobs=config.jobs,
         )
         merge = {"merge": self._fleet.merge} if self._fleet else {}
         self._wire = build_wire(self._backend, config, self._tracing, **merge)

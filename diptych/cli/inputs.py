@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RecordInput", "read_records"]
+__all__ = ["RecordInput", "metadata_value", "read_records"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp"})
 
@@ -23,6 +23,8 @@ class RecordInput:
     content: str | Path | list[float]
     """A text, an image's file, or a vector."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    expire_time: datetime | None = None
+    """When the record ends; None: never."""
 
 
 def read_records(files: Sequence[Path]) -> Iterator[RecordInput]:
@@ -30,8 +32,8 @@ def read_records(files: Sequence[Path]) -> Iterator[RecordInput]:
 
     Args:
         files: Images; `.jsonl` with one object a line: `text`, `image` (a path beside the file) or `vector`, and if it
-            likes `id` and `metadata`; other files are texts, one a line. Folders are walked, hidden files left out. `-`
-            is standard input, one text a line.
+            likes `id`, `metadata` and `expire_time` (RFC 3339); other files are texts, one a line. Folders are walked,
+            hidden files left out. `-` is standard input, one text a line.
 
     Yields:
         Records; where the file names none, the id is the file's path, with the line's number for lines.
@@ -90,12 +92,34 @@ def _object(line: str, path: Path, place: str) -> RecordInput:
     content = value[given[0]]
     if given[0] == "image":
         content = path.parent / content
-    metadata = {name: _metadata_value(item) for name, item in value.get("metadata", {}).items()}
-    return RecordInput(id=str(value.get("id", place)), content=content, metadata=metadata)
+    metadata = {name: metadata_value(item) for name, item in value.get("metadata", {}).items()}
+    return RecordInput(
+        id=str(value.get("id", place)), content=content, metadata=metadata, expire_time=_expire_time(value, place)
+    )
 
 
-def _metadata_value(value: Any) -> Any:
-    """Returns a metadata value; JSON has no times and places, so that objects stand for them."""
+def _expire_time(value: Mapping[str, Any], place: str) -> datetime | None:
+    text = value.get("expire_time")
+    if text is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise ValueError(f"{place}: expire_time ({text!r}) must be a time with its zone, such as 2030-01-31T12:00:00Z")
+    return moment
+
+
+def metadata_value(value: Any) -> Any:
+    """Returns a metadata value; JSON has no times and places, so that objects stand for them.
+
+    Args:
+        value: As JSON has it.
+
+    Returns:
+        A time or a place for an object that stands for one; else the value itself.
+    """
     if isinstance(value, dict) and set(value) == {"timestamp"}:
         return datetime.fromisoformat(value["timestamp"])
     if isinstance(value, dict) and set(value) == {"latitude_deg", "longitude_deg"}:

@@ -57,14 +57,30 @@ VERBS: dict[str, Verb] = {
     "encoders alias": Verb("diptych.cli.encoders:Alias", "let a further name mean an encoder"),
     "encoders unalias": Verb("diptych.cli.encoders:Unalias", "remove a further name"),
     "collections create": Verb("diptych.cli.collections:Create", "create a collection"),
+    "collections update": Verb("diptych.cli.collections:Update", "change a collection's display name, fields or index"),
     "collections list": Verb("diptych.cli.collections:List", "list the collections"),
     "collections get": Verb("diptych.cli.collections:Get", "show one collection"),
     "collections delete": Verb("diptych.cli.collections:Delete", "delete a collection and its records"),
+    "collections export": Verb("diptych.cli.export_records:Export", "write a collection's records to Parquet"),
+    "collections import": Verb("diptych.cli.import_records:Import", "write records from Parquet to a collection"),
     "records upsert": Verb("diptych.cli.records:Upsert", "write records from texts, images or JSON lines"),
     "records get": Verb("diptych.cli.records:Get", "show records by id"),
     "records list": Verb("diptych.cli.records:List", "list records"),
     "records count": Verb("diptych.cli.records:Count", "count records"),
-    "records delete": Verb("diptych.cli.records:Delete", "delete records by id"),
+    "records delete": Verb("diptych.cli.records:Delete", "delete records by id or by filter"),
+    "snapshots create": Verb("diptych.cli.snapshots:Create", "take a snapshot of a collection while writes go on"),
+    "snapshots list": Verb("diptych.cli.snapshots:List", "list snapshots"),
+    "snapshots get": Verb("diptych.cli.snapshots:Get", "show one snapshot"),
+    "snapshots delete": Verb("diptych.cli.snapshots:Delete", "delete a snapshot"),
+    "snapshots restore": Verb("diptych.cli.snapshots:Restore", "make a collection from a snapshot"),
+    "snapshots download": Verb("diptych.cli.snapshots:Download", "download a snapshot, or go on with it"),
+    "snapshots upload": Verb("diptych.cli.snapshots:Upload", "upload a downloaded snapshot"),
+    "jobs list": Verb("diptych.cli.jobs:List", "list the long work of a server"),
+    "jobs get": Verb("diptych.cli.jobs:Get", "show one job"),
+    "jobs watch": Verb("diptych.cli.jobs:Watch", "wait until a job has ended"),
+    "jobs cancel": Verb("diptych.cli.jobs:Cancel", "ask a job to stop"),
+    "check": Verb("diptych.cli.check:Check", "verify every byte of a data folder, without a server"),
+    "repair": Verb("diptych.cli.repair:Repair", "mend a data folder, without a server"),
     "demo": Verb("diptych.cli.demo:Demo", "show the whole line on real data in some minutes"),
 }
 """Every verb of the command, by the words the user types."""
@@ -114,7 +130,7 @@ def _overview(arguments: Sequence[str]) -> int | None:
 
 
 def _missing_extra(error: ModuleNotFoundError, words: str) -> str:
-    extra = "serving" if words == "serve" else "training"
+    extra = "serving" if words in {"serve", "check", "repair"} else "training"
     return (
         f"`diptych {words}` needs the module '{error.name}', which is not installed; "
         f"install it with: pip install 'diptych[{extra}]'"

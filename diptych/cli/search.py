@@ -36,6 +36,8 @@ class Search:
     """Embedding space of the vector; not needed where the collection has none."""
     k: Annotated[int, tyro.conf.arg(aliases=["-k"])] = 10
     """Neighbours to find."""
+    filter: str | None = None
+    """Find only records for which this holds, as 'price >= 10 and tag in ("a", "b")'."""
     exact: bool = False
     """Compare every vector, whatever the index."""
     sources: bool = False
@@ -70,6 +72,8 @@ class Search:
             query["vector"] = np.squeeze(np.load(self.vector_file, allow_pickle=False))
         if len(query) != 1:
             raise ValueError("give exactly one of --text, --image, --record and --vector-file")
+        if self.filter is not None:
+            query["filter"] = self.filter
         return {
             **query,
             "space": self.space,

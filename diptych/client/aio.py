@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, Unpack
 import grpc
 from grpc import aio
 
+from diptych.client.aio_snapshots import AsyncSnapshotMethods
 from diptych.client.arguments import (
     BatchSearchArguments,
     CollectionArguments,
@@ -27,6 +28,7 @@ from diptych.client.channel import (
     health_is_serving,
 )
 from diptych.client.errors import ClientError
+from diptych.client.filters import Filter
 from diptych.client.operations import collections, encoders, records, search
 from diptych.client.statuses import error_of_rpc
 from diptych.client.streams import embed_chunk, read_embed_chunk
@@ -37,6 +39,7 @@ from diptych.client.types import (
     Embeddings,
     Encoder,
     Image,
+    Index,
     MetadataValue,
     Neighbours,
     Record,
@@ -50,7 +53,7 @@ __all__ = ["AsyncClient"]
 Result = TypeVar("Result")
 
 
-class AsyncClient:
+class AsyncClient(AsyncSnapshotMethods):
     """Embeds, stores and searches on a diptych server, from asyncio.
 
         async with AsyncClient("127.0.0.1:50051") as client:
@@ -190,9 +193,21 @@ class AsyncClient:
         """Returns the collections by name."""
         return await self._run(collections.list_collections())
 
-    async def update_collection(self, name: str, *, display_name: str) -> Collection:
-        """Changes a collection's display name; nothing else can change."""
-        return await self._run(collections.update_collection(name, display_name))
+    async def update_collection(
+        self,
+        name: str,
+        *,
+        display_name: str | None = None,
+        fields: Mapping[str, str] | None = None,
+        index: str | Index | None = None,
+    ) -> Collection:
+        """Changes a collection's display name, all of its fields, its index, or several of them.
+
+        New fields may be filtered by when it returns; a new index is built while the old one answers.
+        """
+        return await self._run(
+            collections.update_collection(name, display_name=display_name, fields=fields, index=index)
+        )
 
     async def delete_collection(self, name: str, *, allow_missing: bool = False) -> None:
         """Deletes a collection with all its records."""
@@ -220,24 +235,31 @@ class AsyncClient:
         return await self._run(records.get_records(collection, ids, parts, min_sequence=min_sequence))
 
     async def records(
-        self, collection: str, *, page_size: int = 100, **parts: Unpack[PartArguments]
+        self,
+        collection: str,
+        *,
+        filter: Filter | str | None = None,
+        page_size: int = 100,
+        **parts: Unpack[PartArguments],
     ) -> AsyncIterator[Record]:
-        """Yields all records by the bytes of their ids, page after page; parts as in `PartArguments`."""
+        """Yields all records, or those for which a filter holds, by the bytes of their ids; as in `PartArguments`."""
         token = ""
         while True:
-            page, token = await self._run(records.list_page(collection, token, page_size, parts))
+            page, token = await self._run(records.list_page(collection, token, page_size, parts, filter=filter))
             for record in page:
                 yield record
             if not token:
                 return
 
-    async def count(self, collection: str) -> int:
-        """Returns the number of records."""
-        return await self._run(records.count_records(collection))
+    async def count(self, collection: str, *, filter: Filter | str | None = None) -> int:
+        """Returns the number of records, or of those for which a filter holds."""
+        return await self._run(records.count_records(collection, filter=filter))
 
-    async def delete(self, collection: str, ids: Sequence[str]) -> DeleteResult:
-        """Deletes records by id; ids that are not there are no error."""
-        return await self._run(records.delete_records(collection, ids))
+    async def delete(
+        self, collection: str, ids: Sequence[str] | None = None, *, filter: Filter | str | None = None
+    ) -> DeleteResult:
+        """Deletes records by id, or all for which a filter holds, at once; ids that are not there are no error."""
+        return await self._run(records.delete_records(collection, ids, filter=filter))
 
     async def search(self, collection: str, **arguments: Unpack[SearchArguments]) -> Neighbours:
         """Returns the neighbours of one query, best first; arguments as in `SearchArguments`."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TypedDict
 
 from numpy.typing import ArrayLike
 
-from diptych.client.types import Embeddings, Image, MetadataValue, StoredRecord
+from diptych.client.filters import Filter
+from diptych.client.types import Embeddings, Image, Index, MetadataValue, StoredRecord
 
 __all__ = [
     "BatchSearchArguments",
@@ -48,12 +50,15 @@ class CollectionArguments(TypedDict, total=False):
     """Width of its vectors; needed where it has no encoder."""
     metric: str
     """`cosine` (the default without an encoder), `inner_product` or `l2`."""
-    index: str
-    """`auto` (the default), `exact` or `hnsw`."""
+    index: str | Index
+    """`auto` (the default), `exact`, `hnsw`, `ivf`, or an `Index` in every detail."""
     display_name: str
     """A name for people."""
     retain_sources: bool
     """Whether the text or image of each record is kept."""
+    fields: Mapping[str, str]
+    """Metadata fields that filters may name: `string`, `integer`, `float`, `bool`, `timestamp`, `string_list` or
+    `geo_point` by name. Other metadata is kept, but cannot be filtered by."""
 
 
 class UpsertArguments(TypedDict, total=False):
@@ -69,10 +74,14 @@ class UpsertArguments(TypedDict, total=False):
     """Per record."""
     if_versions: Sequence[int | None]
     """Per record the version it must have; 0: must not be there; None: whatever."""
+    expire_times: Sequence[datetime | None]
+    """Per record when it ends, with a time zone; None: never."""
     space: str
     """Embedding space of `vectors`."""
     allow_partial: bool
     """Whether good records are written when others fail."""
+    request_id: str
+    """What makes this batch known, at most 100 bytes: repeated, it is written once. A new one unless given."""
 
 
 class PartArguments(TypedDict, total=False):
@@ -95,6 +104,8 @@ class SearchOptions(PartArguments, total=False):
     """Least score of a neighbour."""
     exact: bool
     """Whether every vector is compared, whatever the index."""
+    filter: Filter | str
+    """What must hold of a neighbour's metadata: `field("price") < 5`, or the same as text, `"price < 5"`."""
     min_sequence: int
     """A sequence that a write returned; the search sees that write."""
     space: str

@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 
 from diptych.client.errors import ClientError
-from diptych.client.metadata import values_of_metadata
+from diptych.client.metadata import moment_of_timestamp, values_of_metadata
 from diptych.client.statuses import error_of_status
 from diptych.client.tensors import array_of_tensor
 from diptych.client.types import (
     Collection,
     Embeddings,
     Encoder,
+    IndexStatus,
     Neighbours,
+    Recall,
     Record,
     ServerInformation,
     WriteResult,
@@ -165,12 +167,33 @@ def collection_of(message: collection_pb2.Collection) -> Collection:
         metric=_metric(message.metric),
         index=_index(message.index_kind),
         active_index=_index(message.active_index_kind),
+        index_status=index_status_of(message.index_status),
         retain_sources=message.retain_sources,
         create_time=message.create_time.ToDatetime(UTC),
         update_time=message.update_time.ToDatetime(UTC),
         record_count=message.record_count,
         indexed_count=message.indexed_count,
         sequence=message.sequence,
+        fields={field.name: _word(collection_pb2.FieldType, field.type, "FIELD_TYPE_") for field in message.fields},
+    )
+
+
+def index_status_of(message: collection_pb2.IndexStatus) -> IndexStatus:
+    """Reads an index as it stands."""
+    recall = message.recall
+    return IndexStatus(
+        active=message.active,
+        reason=message.reason,
+        bytes_per_vector=message.bytes_per_vector,
+        build_progress=message.build_progress if message.HasField("build_progress") else None,
+        indexed_count=message.indexed_count,
+        tail_count=message.tail_count,
+        ef_search=message.ef_search,
+        probes=message.probes,
+        rerank_factor=message.rerank_factor,
+        recall=Recall(recall=recall.recall, low=recall.low, high=recall.high, query_count=recall.query_count)
+        if message.HasField("recall")
+        else None,
     )
 
 
@@ -184,6 +207,7 @@ def record_of(message: collection_pb2.Record) -> Record:
         metadata=values_of_metadata(message.metadata),
         source=message.source.data if message.HasField("source") else None,
         source_type=message.source.mime_type,
+        expire_time=moment_of_timestamp(message.expire_time) if message.HasField("expire_time") else None,
     )
 
 

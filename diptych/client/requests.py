@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.client.arguments import EmbedOptions, PartArguments, SearchArguments, SearchOptions
-from diptych.client.metadata import metadata_of_values
+from diptych.client.expressions import parse_filter
+from diptych.client.filters import Filter
+from diptych.client.metadata import metadata_of_values, timestamp_of_moment
 from diptych.client.tensors import encoding_of, tensor_of_vector
 from diptych.client.types import Embeddings, Image, MetadataValue, StoredRecord
 from diptych.v1 import (
@@ -18,11 +21,13 @@ from diptych.v1 import (
     collection_service_pb2,
     embedding_pb2,
     encoder_service_pb2,
+    filter_pb2,
     search_service_pb2,
 )
 
 __all__ = [
     "embed_request",
+    "filter_message",
     "image_bytes",
     "inputs_of",
     "one_of",
@@ -142,6 +147,7 @@ def record_writes(
     inputs: Sequence[embedding_pb2.Input] | None,
     metadata: Sequence[Mapping[str, MetadataValue]] | None,
     if_versions: Sequence[int | None] | None,
+    expire_times: Sequence[datetime | None] | None = None,
 ) -> list[collection_service_pb2.RecordWrite]:
     """Returns records for the wire, without packed vectors.
 
@@ -150,14 +156,16 @@ def record_writes(
         inputs: What to embed, or None where vectors come packed.
         metadata: Per record, or None.
         if_versions: Per record, or None.
+        expire_times: Per record, or None.
 
     Returns:
         One message per record.
 
     Raises:
-        ValueError: The lengths differ.
+        ValueError: The lengths differ, or a time has no time zone.
     """
-    for name, values in (("inputs", inputs), ("metadata", metadata), ("if_versions", if_versions)):
+    given = {"inputs": inputs, "metadata": metadata, "if_versions": if_versions, "expire_times": expire_times}
+    for name, values in given.items():
         if values is not None and len(values) != len(ids):
             raise ValueError(f"{len(values)} {name} for {len(ids)} ids; they must be as many")
     writes = [collection_service_pb2.RecordWrite(id=identifier) for identifier in ids]
@@ -168,6 +176,8 @@ def record_writes(
             write.metadata.CopyFrom(metadata_of_values(metadata[index]))
         if if_versions is not None and (version := if_versions[index]) is not None:
             write.if_version = version
+        if expire_times is not None and (moment := expire_times[index]) is not None:
+            write.expire_time.CopyFrom(timestamp_of_moment(moment, f"expire_times[{index}]"))
     return writes
 
 
@@ -198,7 +208,7 @@ def search_parameters(options: SearchOptions) -> search_service_pb2.SearchParame
         The message.
 
     Raises:
-        ValueError: `k` is below 1.
+        ValueError: `k` is below 1, or the filter cannot be read.
     """
     k = options.get("k", 10)
     if k < 1:
@@ -208,8 +218,23 @@ def search_parameters(options: SearchOptions) -> search_service_pb2.SearchParame
         score_threshold=options.get("score_threshold"),
         exact=options.get("exact", False),
         parts=parts_message(options, metadata=False),
+        filter=filter_message(options.get("filter")),
         min_sequence=options.get("min_sequence", 0),
     )
+
+
+def filter_message(given: Filter | str | None) -> filter_pb2.Filter | None:
+    """Returns a filter for the wire.
+
+    Args:
+        given: As built or written; None where there is none.
+
+    Returns:
+        The message; None where there is none.
+    """
+    if given is None:
+        return None
+    return (parse_filter(given) if isinstance(given, str) else given).message
 
 
 def query_message(arguments: SearchArguments) -> search_service_pb2.Query:

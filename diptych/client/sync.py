@@ -26,9 +26,11 @@ from diptych.client.channel import (
     health_is_serving,
 )
 from diptych.client.errors import ClientError
+from diptych.client.filters import Filter
 from diptych.client.operations import collections, encoders, records, search
 from diptych.client.statuses import error_of_rpc
 from diptych.client.streams import embed_chunk, read_embed_chunk
+from diptych.client.sync_snapshots import SnapshotMethods
 from diptych.client.trace_context import trace_metadata
 from diptych.client.types import (
     Collection,
@@ -36,6 +38,7 @@ from diptych.client.types import (
     Embeddings,
     Encoder,
     Image,
+    Index,
     MetadataValue,
     Neighbours,
     Record,
@@ -49,7 +52,7 @@ __all__ = ["Client"]
 Result = TypeVar("Result")
 
 
-class Client:
+class Client(SnapshotMethods):
     """Embeds, stores and searches on a diptych server.
 
     Calls may come from several threads. Failed calls are repeated where that is safe, within the deadline. Large
@@ -215,9 +218,19 @@ class Client:
         """Returns the collections by name."""
         return self._run(collections.list_collections())
 
-    def update_collection(self, name: str, *, display_name: str) -> Collection:
-        """Changes a collection's display name; nothing else can change."""
-        return self._run(collections.update_collection(name, display_name))
+    def update_collection(
+        self,
+        name: str,
+        *,
+        display_name: str | None = None,
+        fields: Mapping[str, str] | None = None,
+        index: str | Index | None = None,
+    ) -> Collection:
+        """Changes a collection's display name, all of its fields, its index, or several of them.
+
+        New fields may be filtered by when it returns; a new index is built while the old one answers.
+        """
+        return self._run(collections.update_collection(name, display_name=display_name, fields=fields, index=index))
 
     def delete_collection(self, name: str, *, allow_missing: bool = False) -> None:
         """Deletes a collection with all its records."""
@@ -248,22 +261,31 @@ class Client:
         """Returns records in the order of their ids, None where there is none; parts as in `PartArguments`."""
         return self._run(records.get_records(collection, ids, parts, min_sequence=min_sequence))
 
-    def records(self, collection: str, *, page_size: int = 100, **parts: Unpack[PartArguments]) -> Iterator[Record]:
-        """Yields all records by the bytes of their ids, page after page; parts as in `PartArguments`."""
+    def records(
+        self,
+        collection: str,
+        *,
+        filter: Filter | str | None = None,
+        page_size: int = 100,
+        **parts: Unpack[PartArguments],
+    ) -> Iterator[Record]:
+        """Yields all records, or those for which a filter holds, by the bytes of their ids; as in `PartArguments`."""
         token = ""
         while True:
-            page, token = self._run(records.list_page(collection, token, page_size, parts))
+            page, token = self._run(records.list_page(collection, token, page_size, parts, filter=filter))
             yield from page
             if not token:
                 return
 
-    def count(self, collection: str) -> int:
-        """Returns the number of records."""
-        return self._run(records.count_records(collection))
+    def count(self, collection: str, *, filter: Filter | str | None = None) -> int:
+        """Returns the number of records, or of those for which a filter holds."""
+        return self._run(records.count_records(collection, filter=filter))
 
-    def delete(self, collection: str, ids: Sequence[str]) -> DeleteResult:
-        """Deletes records by id; ids that are not there are no error."""
-        return self._run(records.delete_records(collection, ids))
+    def delete(
+        self, collection: str, ids: Sequence[str] | None = None, *, filter: Filter | str | None = None
+    ) -> DeleteResult:
+        """Deletes records by id, or all for which a filter holds, at once; ids that are not there are no error."""
+        return self._run(records.delete_records(collection, ids, filter=filter))
 
     def search(self, collection: str, **arguments: Unpack[SearchArguments]) -> Neighbours:
         """Returns the neighbours of one query, best first; arguments as in `SearchArguments`."""

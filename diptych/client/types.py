@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.client.errors import ClientError
+from diptych.client.index_types import Index, IndexStatus, Recall
 
 __all__ = [
     "Collection",
@@ -20,10 +21,15 @@ __all__ = [
     "Encoder",
     "GeoPoint",
     "Image",
+    "Index",
+    "IndexStatus",
+    "Job",
     "MetadataValue",
     "Neighbours",
+    "Recall",
     "Record",
     "ServerInformation",
+    "Snapshot",
     "StoredRecord",
     "WriteResult",
 ]
@@ -121,9 +127,11 @@ class Collection:
     dimension: int
     metric: str
     index: str
-    """As asked for: `auto`, `exact` or `hnsw`."""
+    """As asked for, in a word: `auto`, `exact`, `hnsw` or `ivf`."""
     active_index: str
-    """What answers now: `exact` or `hnsw`."""
+    """What answers now, in a word."""
+    index_status: IndexStatus
+    """The same with all that is known of it."""
     retain_sources: bool
     create_time: datetime
     update_time: datetime
@@ -131,6 +139,8 @@ class Collection:
     indexed_count: int
     sequence: int
     """The number of the last write."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """Types of the metadata fields that filters may name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,6 +157,8 @@ class Record:
     """What it was embedded from, where kept."""
     source_type: str = ""
     """MIME type of the source."""
+    expire_time: datetime | None = None
+    """When it ends, in UTC; None: never."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,3 +221,43 @@ class ServerInformation:
     """By name, such as `max_message_bytes`."""
     unimplemented_methods: Sequence[str]
     """Methods that it declares but does not offer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """Long work on a server, at one moment."""
+
+    name: str
+    kind: str
+    """What is done, such as `snapshot` or `restore`."""
+    subject: str
+    """What it is done to."""
+    state: str
+    """`pending`, `running`, `succeeded`, `failed` or `cancelled`."""
+    done_count: int
+    total_count: int
+    """0 while that is not known."""
+    create_time: datetime
+    start_time: datetime | None = None
+    end_time: datetime | None = None
+    error: ClientError | None = None
+    """Why it failed."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing follows."""
+        return self.end_time is not None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Snapshot:
+    """A copy of a collection at one sequence."""
+
+    name: str
+    collection: str
+    """What it was taken of."""
+    sequence: int
+    record_count: int
+    size_bytes: int
+    sha256: str
+    create_time: datetime

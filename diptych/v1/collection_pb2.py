@@ -28,21 +28,35 @@ from diptych.v1 import tensor_pb2 as diptych_dot_v1_dot_tensor__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x64iptych/v1/collection.proto\x12\ndiptych.v1\x1a\x1a\x64iptych/v1/embedding.proto\x1a\x19\x64iptych/v1/metadata.proto\x1a\x17\x64iptych/v1/tensor.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x03\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0f\n\x07\x65ncoder\x18\x03 \x01(\t\x12\r\n\x05space\x18\x04 \x01(\t\x12\x11\n\tdimension\x18\x05 \x01(\x05\x12\"\n\x06metric\x18\x06 \x01(\x0e\x32\x12.diptych.v1.Metric\x12)\n\nindex_kind\x18\x07 \x01(\x0e\x32\x15.diptych.v1.IndexKind\x12\x16\n\x0eretain_sources\x18\x08 \x01(\x08\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0crecord_count\x18\x0b \x01(\x03\x12\x15\n\rindexed_count\x18\x0c \x01(\x03\x12\x30\n\x11\x61\x63tive_index_kind\x18\r \x01(\x0e\x32\x15.diptych.v1.IndexKind\x12\x10\n\x08sequence\x18\x0e \x01(\x03\"\xaa\x01\n\x06Record\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\"\n\x06vector\x18\x03 \x01(\x0b\x32\x12.diptych.v1.Tensor\x12&\n\x08metadata\x18\x04 \x01(\x0b\x32\x14.diptych.v1.Metadata\x12\"\n\x06source\x18\x05 \x01(\x0b\x32\x12.diptych.v1.Source\x12\x13\n\x0b\x66ingerprint\x18\x06 \x01(\t\")\n\x06Source\x12\x11\n\tmime_type\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"?\n\x0bRecordParts\x12\x0e\n\x06vector\x18\x01 \x01(\x08\x12\x10\n\x08metadata\x18\x02 \x01(\x08\x12\x0e\n\x06source\x18\x03 \x01(\x08*g\n\tIndexKind\x12\x1a\n\x16INDEX_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fINDEX_KIND_AUTO\x10\x01\x12\x14\n\x10INDEX_KIND_EXACT\x10\x02\x12\x13\n\x0fINDEX_KIND_HNSW\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1b\x64iptych/v1/collection.proto\x12\ndiptych.v1\x1a\x1a\x64iptych/v1/embedding.proto\x1a\x19\x64iptych/v1/metadata.proto\x1a\x17\x64iptych/v1/tensor.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa8\x04\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0f\n\x07\x65ncoder\x18\x03 \x01(\t\x12\r\n\x05space\x18\x04 \x01(\t\x12\x11\n\tdimension\x18\x05 \x01(\x05\x12\"\n\x06metric\x18\x06 \x01(\x0e\x32\x12.diptych.v1.Metric\x12)\n\nindex_kind\x18\x07 \x01(\x0e\x32\x15.diptych.v1.IndexKind\x12\x16\n\x0eretain_sources\x18\x08 \x01(\x08\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0crecord_count\x18\x0b \x01(\x03\x12\x15\n\rindexed_count\x18\x0c \x01(\x03\x12\x30\n\x11\x61\x63tive_index_kind\x18\r \x01(\x0e\x32\x15.diptych.v1.IndexKind\x12\x10\n\x08sequence\x18\x0e \x01(\x03\x12+\n\x06\x66ields\x18\x0f \x03(\x0b\x32\x1b.diptych.v1.FieldDefinition\x12-\n\x05index\x18\x10 \x01(\x0b\x32\x1e.diptych.v1.IndexSpecification\x12-\n\x0cindex_status\x18\x11 \x01(\x0b\x32\x17.diptych.v1.IndexStatus\"D\n\x0f\x46ieldDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x04type\x18\x02 \x01(\x0e\x32\x15.diptych.v1.FieldType\"\x8f\x02\n\x12IndexSpecification\x12-\n\tstructure\x18\x01 \x01(\x0e\x32\x1a.diptych.v1.IndexStructure\x12(\n\tquantiser\x18\x02 \x01(\x0e\x32\x15.diptych.v1.Quantiser\x12\x0e\n\x06hnsw_m\x18\x03 \x01(\x05\x12\r\n\x05lists\x18\x04 \x01(\x05\x12\x13\n\x0bpq_segments\x18\x05 \x01(\x05\x12\x11\n\tef_search\x18\x06 \x01(\x05\x12\x0e\n\x06probes\x18\x07 \x01(\x05\x12\x15\n\rrerank_factor\x18\x08 \x01(\x01\x12\x1b\n\x13memory_budget_bytes\x18\t \x01(\x03\x12\x15\n\rtarget_recall\x18\n \x01(\x01\"\x88\x02\n\x0bIndexStatus\x12\x0e\n\x06\x61\x63tive\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x18\n\x10\x62ytes_per_vector\x18\x03 \x01(\x01\x12\x1b\n\x0e\x62uild_progress\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x15\n\rindexed_count\x18\x05 \x01(\x03\x12\x12\n\ntail_count\x18\x06 \x01(\x03\x12\x11\n\tef_search\x18\x07 \x01(\x05\x12\x0e\n\x06probes\x18\x08 \x01(\x05\x12\x15\n\rrerank_factor\x18\t \x01(\x01\x12*\n\x06recall\x18\n \x01(\x0b\x32\x1a.diptych.v1.RecallEstimateB\x11\n\x0f_build_progress\"P\n\x0eRecallEstimate\x12\x0e\n\x06recall\x18\x01 \x01(\x01\x12\x0b\n\x03low\x18\x02 \x01(\x01\x12\x0c\n\x04high\x18\x03 \x01(\x01\x12\x13\n\x0bquery_count\x18\x04 \x01(\x03\"\xdb\x01\n\x06Record\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\"\n\x06vector\x18\x03 \x01(\x0b\x32\x12.diptych.v1.Tensor\x12&\n\x08metadata\x18\x04 \x01(\x0b\x32\x14.diptych.v1.Metadata\x12\"\n\x06source\x18\x05 \x01(\x0b\x32\x12.diptych.v1.Source\x12\x13\n\x0b\x66ingerprint\x18\x06 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\")\n\x06Source\x12\x11\n\tmime_type\x18\x01 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"?\n\x0bRecordParts\x12\x0e\n\x06vector\x18\x01 \x01(\x08\x12\x10\n\x08metadata\x18\x02 \x01(\x08\x12\x0e\n\x06source\x18\x03 \x01(\x08*\xd1\x01\n\tFieldType\x12\x1a\n\x16\x46IELD_TYPE_UNSPECIFIED\x10\x00\x12\x15\n\x11\x46IELD_TYPE_STRING\x10\x01\x12\x16\n\x12\x46IELD_TYPE_INTEGER\x10\x02\x12\x14\n\x10\x46IELD_TYPE_FLOAT\x10\x03\x12\x13\n\x0f\x46IELD_TYPE_BOOL\x10\x04\x12\x18\n\x14\x46IELD_TYPE_TIMESTAMP\x10\x05\x12\x1a\n\x16\x46IELD_TYPE_STRING_LIST\x10\x06\x12\x18\n\x14\x46IELD_TYPE_GEO_POINT\x10\x07*{\n\tIndexKind\x12\x1a\n\x16INDEX_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fINDEX_KIND_AUTO\x10\x01\x12\x14\n\x10INDEX_KIND_EXACT\x10\x02\x12\x13\n\x0fINDEX_KIND_HNSW\x10\x03\x12\x12\n\x0eINDEX_KIND_IVF\x10\x04*\xb6\x01\n\x0eIndexStructure\x12\x1f\n\x1bINDEX_STRUCTURE_UNSPECIFIED\x10\x00\x12\x18\n\x14INDEX_STRUCTURE_AUTO\x10\x01\x12\x18\n\x14INDEX_STRUCTURE_FLAT\x10\x02\x12\x18\n\x14INDEX_STRUCTURE_HNSW\x10\x03\x12\x17\n\x13INDEX_STRUCTURE_IVF\x10\x04\x12\x1c\n\x18INDEX_STRUCTURE_IVF_HNSW\x10\x05*\xa0\x01\n\tQuantiser\x12\x19\n\x15QUANTISER_UNSPECIFIED\x10\x00\x12\x12\n\x0eQUANTISER_AUTO\x10\x01\x12\x15\n\x11QUANTISER_FLOAT32\x10\x02\x12\x12\n\x0eQUANTISER_FP16\x10\x03\x12\x11\n\rQUANTISER_SQ8\x10\x04\x12\x10\n\x0cQUANTISER_PQ\x10\x05\x12\x14\n\x10QUANTISER_RABITQ\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'diptych.v1.collection_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INDEXKIND']._serialized_start=853
-  _globals['_INDEXKIND']._serialized_end=956
+  _globals['_FIELDTYPE']._serialized_start=1735
+  _globals['_FIELDTYPE']._serialized_end=1944
+  _globals['_INDEXKIND']._serialized_start=1946
+  _globals['_INDEXKIND']._serialized_end=2069
+  _globals['_INDEXSTRUCTURE']._serialized_start=2072
+  _globals['_INDEXSTRUCTURE']._serialized_end=2254
+  _globals['_QUANTISER']._serialized_start=2257
+  _globals['_QUANTISER']._serialized_end=2417
   _globals['_COLLECTION']._serialized_start=157
-  _globals['_COLLECTION']._serialized_end=570
-  _globals['_RECORD']._serialized_start=573
-  _globals['_RECORD']._serialized_end=743
-  _globals['_SOURCE']._serialized_start=745
-  _globals['_SOURCE']._serialized_end=786
-  _globals['_RECORDPARTS']._serialized_start=788
-  _globals['_RECORDPARTS']._serialized_end=851
+  _globals['_COLLECTION']._serialized_end=709
+  _globals['_FIELDDEFINITION']._serialized_start=711
+  _globals['_FIELDDEFINITION']._serialized_end=779
+  _globals['_INDEXSPECIFICATION']._serialized_start=782
+  _globals['_INDEXSPECIFICATION']._serialized_end=1053
+  _globals['_INDEXSTATUS']._serialized_start=1056
+  _globals['_INDEXSTATUS']._serialized_end=1320
+  _globals['_RECALLESTIMATE']._serialized_start=1322
+  _globals['_RECALLESTIMATE']._serialized_end=1402
+  _globals['_RECORD']._serialized_start=1405
+  _globals['_RECORD']._serialized_end=1624
+  _globals['_SOURCE']._serialized_start=1626
+  _globals['_SOURCE']._serialized_end=1667
+  _globals['_RECORDPARTS']._serialized_start=1669
+  _globals['_RECORDPARTS']._serialized_end=1732
 # @@protoc_insertion_point(module_scope)

@@ -3,12 +3,14 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from diptych.v1 import embedding_pb2 as _embedding_pb2
 from diptych.v1 import metadata_pb2 as _metadata_pb2
 from diptych.v1 import tensor_pb2 as _tensor_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -20,6 +22,50 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _FieldType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FieldTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FieldType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FIELD_TYPE_UNSPECIFIED: _FieldType.ValueType  # 0
+    """Not stated; refused."""
+    FIELD_TYPE_STRING: _FieldType.ValueType  # 1
+    """Strings: equality, prefix."""
+    FIELD_TYPE_INTEGER: _FieldType.ValueType  # 2
+    """Signed 64-bit integers: equality, range."""
+    FIELD_TYPE_FLOAT: _FieldType.ValueType  # 3
+    """Doubles: equality, range."""
+    FIELD_TYPE_BOOL: _FieldType.ValueType  # 4
+    """Truth values: equality."""
+    FIELD_TYPE_TIMESTAMP: _FieldType.ValueType  # 5
+    """Points in time: equality, range."""
+    FIELD_TYPE_STRING_LIST: _FieldType.ValueType  # 6
+    """Lists of strings: equality means that the list contains the string."""
+    FIELD_TYPE_GEO_POINT: _FieldType.ValueType  # 7
+    """Places: radius."""
+
+class FieldType(_FieldType, metaclass=_FieldTypeEnumTypeWrapper):
+    """What the values of a field are, and what a filter may ask of them beside whether the field exists."""
+
+FIELD_TYPE_UNSPECIFIED: FieldType.ValueType  # 0
+"""Not stated; refused."""
+FIELD_TYPE_STRING: FieldType.ValueType  # 1
+"""Strings: equality, prefix."""
+FIELD_TYPE_INTEGER: FieldType.ValueType  # 2
+"""Signed 64-bit integers: equality, range."""
+FIELD_TYPE_FLOAT: FieldType.ValueType  # 3
+"""Doubles: equality, range."""
+FIELD_TYPE_BOOL: FieldType.ValueType  # 4
+"""Truth values: equality."""
+FIELD_TYPE_TIMESTAMP: FieldType.ValueType  # 5
+"""Points in time: equality, range."""
+FIELD_TYPE_STRING_LIST: FieldType.ValueType  # 6
+"""Lists of strings: equality means that the list contains the string."""
+FIELD_TYPE_GEO_POINT: FieldType.ValueType  # 7
+"""Places: radius."""
+Global___FieldType: _TypeAlias = FieldType  # noqa: Y015
 
 class _IndexKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -35,6 +81,8 @@ class _IndexKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IndexKind.V
     """Every vector is compared."""
     INDEX_KIND_HNSW: _IndexKind.ValueType  # 3
     """A navigable small-world graph, with exact search over what is newer than the graph."""
+    INDEX_KIND_IVF: _IndexKind.ValueType  # 4
+    """Lists around centroids, of which the nearest are read, or a scan of quantised vectors."""
 
 class IndexKind(_IndexKind, metaclass=_IndexKindEnumTypeWrapper):
     """How neighbours are found."""
@@ -47,7 +95,89 @@ INDEX_KIND_EXACT: IndexKind.ValueType  # 2
 """Every vector is compared."""
 INDEX_KIND_HNSW: IndexKind.ValueType  # 3
 """A navigable small-world graph, with exact search over what is newer than the graph."""
+INDEX_KIND_IVF: IndexKind.ValueType  # 4
+"""Lists around centroids, of which the nearest are read, or a scan of quantised vectors."""
 Global___IndexKind: _TypeAlias = IndexKind  # noqa: Y015
+
+class _IndexStructure:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _IndexStructureEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_IndexStructure.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    INDEX_STRUCTURE_UNSPECIFIED: _IndexStructure.ValueType  # 0
+    """Not stated; taken as `INDEX_STRUCTURE_AUTO`."""
+    INDEX_STRUCTURE_AUTO: _IndexStructure.ValueType  # 1
+    """The collection chooses."""
+    INDEX_STRUCTURE_FLAT: _IndexStructure.ValueType  # 2
+    """Every vector is compared; as it is where the quantiser is float32."""
+    INDEX_STRUCTURE_HNSW: _IndexStructure.ValueType  # 3
+    """A navigable small-world graph."""
+    INDEX_STRUCTURE_IVF: _IndexStructure.ValueType  # 4
+    """Lists around centroids, of which the nearest are read."""
+    INDEX_STRUCTURE_IVF_HNSW: _IndexStructure.ValueType  # 5
+    """The same, the centroids found through a graph."""
+
+class IndexStructure(_IndexStructure, metaclass=_IndexStructureEnumTypeWrapper):
+    """How an index narrows down which vectors are compared."""
+
+INDEX_STRUCTURE_UNSPECIFIED: IndexStructure.ValueType  # 0
+"""Not stated; taken as `INDEX_STRUCTURE_AUTO`."""
+INDEX_STRUCTURE_AUTO: IndexStructure.ValueType  # 1
+"""The collection chooses."""
+INDEX_STRUCTURE_FLAT: IndexStructure.ValueType  # 2
+"""Every vector is compared; as it is where the quantiser is float32."""
+INDEX_STRUCTURE_HNSW: IndexStructure.ValueType  # 3
+"""A navigable small-world graph."""
+INDEX_STRUCTURE_IVF: IndexStructure.ValueType  # 4
+"""Lists around centroids, of which the nearest are read."""
+INDEX_STRUCTURE_IVF_HNSW: IndexStructure.ValueType  # 5
+"""The same, the centroids found through a graph."""
+Global___IndexStructure: _TypeAlias = IndexStructure  # noqa: Y015
+
+class _Quantiser:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _QuantiserEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Quantiser.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    QUANTISER_UNSPECIFIED: _Quantiser.ValueType  # 0
+    """Not stated; taken as `QUANTISER_AUTO`."""
+    QUANTISER_AUTO: _Quantiser.ValueType  # 1
+    """The collection chooses."""
+    QUANTISER_FLOAT32: _Quantiser.ValueType  # 2
+    """Four bytes a number, as they are."""
+    QUANTISER_FP16: _Quantiser.ValueType  # 3
+    """Two bytes a number."""
+    QUANTISER_SQ8: _Quantiser.ValueType  # 4
+    """One byte a number."""
+    QUANTISER_PQ: _Quantiser.ValueType  # 5
+    """Product quantisation: one byte a segment."""
+    QUANTISER_RABITQ: _Quantiser.ValueType  # 6
+    """One bit a number and two factors a vector; needs 32 dimensions, and on a graph another metric than the inner
+    product.
+    """
+
+class Quantiser(_Quantiser, metaclass=_QuantiserEnumTypeWrapper):
+    """How an index keeps vectors. What it loses is made good by scoring its candidates again from float32."""
+
+QUANTISER_UNSPECIFIED: Quantiser.ValueType  # 0
+"""Not stated; taken as `QUANTISER_AUTO`."""
+QUANTISER_AUTO: Quantiser.ValueType  # 1
+"""The collection chooses."""
+QUANTISER_FLOAT32: Quantiser.ValueType  # 2
+"""Four bytes a number, as they are."""
+QUANTISER_FP16: Quantiser.ValueType  # 3
+"""Two bytes a number."""
+QUANTISER_SQ8: Quantiser.ValueType  # 4
+"""One byte a number."""
+QUANTISER_PQ: Quantiser.ValueType  # 5
+"""Product quantisation: one byte a segment."""
+QUANTISER_RABITQ: Quantiser.ValueType  # 6
+"""One bit a number and two factors a vector; needs 32 dimensions, and on a graph another metric than the inner
+product.
+"""
+Global___Quantiser: _TypeAlias = Quantiser  # noqa: Y015
 
 @_typing.final
 class Collection(_message.Message):
@@ -69,10 +199,13 @@ class Collection(_message.Message):
     INDEXED_COUNT_FIELD_NUMBER: _builtins.int
     ACTIVE_INDEX_KIND_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
+    FIELDS_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    INDEX_STATUS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The name; `^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`, unique on the server, fixed."""
     display_name: _builtins.str
-    """A name for people, at most 256 bytes; the only field that an update may change."""
+    """A name for people, at most 256 bytes; an update may change it."""
     encoder: _builtins.str
     """The encoder that embeds texts and images for it; empty where it takes vectors only. Fixed."""
     space: _builtins.str
@@ -84,7 +217,7 @@ class Collection(_message.Message):
     metric: _embedding_pb2.Metric.ValueType
     """How closeness is scored. Fixed."""
     index_kind: Global___IndexKind.ValueType
-    """How neighbours are found, as asked for. Fixed."""
+    """How neighbours are found, as asked for, in a word. `index` says more; where both are set at creation, it decides."""
     retain_sources: _builtins.bool
     """Whether the text or image a record was embedded from is kept. Fixed."""
     record_count: _builtins.int
@@ -103,6 +236,20 @@ class Collection(_message.Message):
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """When it was last written to. Output only."""
 
+    @_builtins.property
+    def fields(self) -> _containers.RepeatedCompositeFieldContainer[Global___FieldDefinition]:
+        """The metadata fields that filters may name, at most 64. Other metadata is kept, but cannot be filtered by. An update
+        may add and drop them.
+        """
+
+    @_builtins.property
+    def index(self) -> Global___IndexSpecification:
+        """The index as asked for; an update may change it, and it is then rebuilt while the old one answers."""
+
+    @_builtins.property
+    def index_status(self) -> Global___IndexStatus:
+        """The index as it stands. Output only."""
+
     def __init__(
         self,
         *,
@@ -120,14 +267,201 @@ class Collection(_message.Message):
         indexed_count: _builtins.int = ...,
         active_index_kind: Global___IndexKind.ValueType = ...,
         sequence: _builtins.int = ...,
+        fields: _abc.Iterable[Global___FieldDefinition] | None = ...,
+        index: Global___IndexSpecification | None = ...,
+        index_status: Global___IndexStatus | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "index", b"index", "index_status", b"index_status", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_index_kind", b"active_index_kind", "create_time", b"create_time", "dimension", b"dimension", "display_name", b"display_name", "encoder", b"encoder", "index_kind", b"index_kind", "indexed_count", b"indexed_count", "metric", b"metric", "name", b"name", "record_count", b"record_count", "retain_sources", b"retain_sources", "sequence", b"sequence", "space", b"space", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_index_kind", b"active_index_kind", "create_time", b"create_time", "dimension", b"dimension", "display_name", b"display_name", "encoder", b"encoder", "fields", b"fields", "index", b"index", "index_kind", b"index_kind", "index_status", b"index_status", "indexed_count", b"indexed_count", "metric", b"metric", "name", b"name", "record_count", b"record_count", "retain_sources", b"retain_sources", "sequence", b"sequence", "space", b"space", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Collection: _TypeAlias = Collection  # noqa: Y015
+
+@_typing.final
+class FieldDefinition(_message.Message):
+    """A metadata field that filters may name. Writes whose metadata holds a value of another type under this name are
+    refused; integers are taken for floats where a double holds them exactly.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name: 1 to 128 bytes of printable UTF-8. Required."""
+    type: Global___FieldType.ValueType
+    """What its values are. Required."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        type: Global___FieldType.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FieldDefinition: _TypeAlias = FieldDefinition  # noqa: Y015
+
+@_typing.final
+class IndexSpecification(_message.Message):
+    """What index a collection shall have. What is left unset is chosen by its size, dimension and memory budget.
+    INVALID_ARGUMENT where there is no such index.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRUCTURE_FIELD_NUMBER: _builtins.int
+    QUANTISER_FIELD_NUMBER: _builtins.int
+    HNSW_M_FIELD_NUMBER: _builtins.int
+    LISTS_FIELD_NUMBER: _builtins.int
+    PQ_SEGMENTS_FIELD_NUMBER: _builtins.int
+    EF_SEARCH_FIELD_NUMBER: _builtins.int
+    PROBES_FIELD_NUMBER: _builtins.int
+    RERANK_FACTOR_FIELD_NUMBER: _builtins.int
+    MEMORY_BUDGET_BYTES_FIELD_NUMBER: _builtins.int
+    TARGET_RECALL_FIELD_NUMBER: _builtins.int
+    structure: Global___IndexStructure.ValueType
+    """How it narrows down which vectors are compared."""
+    quantiser: Global___Quantiser.ValueType
+    """How it keeps vectors. Needs a structure."""
+    hnsw_m: _builtins.int
+    """The links a node of a graph, in [4, 128]."""
+    lists: _builtins.int
+    """The lists of an inverted file, in [1, 65536]; fewer are made where each would hold less than 39 records."""
+    pq_segments: _builtins.int
+    """The segments of product quantisation, which are the bytes a vector takes; they divide the dimension."""
+    ef_search: _builtins.int
+    """The least candidates kept while a graph is searched, in [1, 4096]. Takes effect at once."""
+    probes: _builtins.int
+    """The lists a search reads, in [1, 65536]. Takes effect at once."""
+    rerank_factor: _builtins.float
+    """The candidates a neighbour that are scored again from float32, in [1, 100]. Takes effect at once."""
+    memory_budget_bytes: _builtins.int
+    """The memory the index may take; the mapped vectors for scoring again are not counted."""
+    target_recall: _builtins.float
+    """The recall@10 to hold, in [0.5, 0.999]: searches become more thorough where less is measured. 0: they stay."""
+    def __init__(
+        self,
+        *,
+        structure: Global___IndexStructure.ValueType = ...,
+        quantiser: Global___Quantiser.ValueType = ...,
+        hnsw_m: _builtins.int = ...,
+        lists: _builtins.int = ...,
+        pq_segments: _builtins.int = ...,
+        ef_search: _builtins.int = ...,
+        probes: _builtins.int = ...,
+        rerank_factor: _builtins.float = ...,
+        memory_budget_bytes: _builtins.int = ...,
+        target_recall: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ef_search", b"ef_search", "hnsw_m", b"hnsw_m", "lists", b"lists", "memory_budget_bytes", b"memory_budget_bytes", "pq_segments", b"pq_segments", "probes", b"probes", "quantiser", b"quantiser", "rerank_factor", b"rerank_factor", "structure", b"structure", "target_recall", b"target_recall"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IndexSpecification: _TypeAlias = IndexSpecification  # noqa: Y015
+
+@_typing.final
+class IndexStatus(_message.Message):
+    """An index as it stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACTIVE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    BYTES_PER_VECTOR_FIELD_NUMBER: _builtins.int
+    BUILD_PROGRESS_FIELD_NUMBER: _builtins.int
+    INDEXED_COUNT_FIELD_NUMBER: _builtins.int
+    TAIL_COUNT_FIELD_NUMBER: _builtins.int
+    EF_SEARCH_FIELD_NUMBER: _builtins.int
+    PROBES_FIELD_NUMBER: _builtins.int
+    RERANK_FACTOR_FIELD_NUMBER: _builtins.int
+    RECALL_FIELD_NUMBER: _builtins.int
+    active: _builtins.str
+    """What answers now, such as `exact`, `HNSW32,fp16` or `IVF1024,SQ8`."""
+    reason: _builtins.str
+    """Why this one."""
+    bytes_per_vector: _builtins.float
+    """The bytes of the index a vector; the mapped vectors for scoring again are not counted."""
+    build_progress: _builtins.float
+    """How far the running build is, in [0, 1]; absent where none runs."""
+    indexed_count: _builtins.int
+    """The records in the index."""
+    tail_count: _builtins.int
+    """The newer records, compared one by one."""
+    ef_search: _builtins.int
+    """The least candidates kept while the graph is searched; 0 where there is none."""
+    probes: _builtins.int
+    """The lists a search reads; 0 where there are none."""
+    rerank_factor: _builtins.float
+    """The candidates a neighbour that are scored again; 0 where search is exact."""
+    @_builtins.property
+    def recall(self) -> Global___RecallEstimate:
+        """What recent searches found of what there was; absent where none was measured yet, or search is exact."""
+
+    def __init__(
+        self,
+        *,
+        active: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        bytes_per_vector: _builtins.float = ...,
+        build_progress: _builtins.float | None = ...,
+        indexed_count: _builtins.int = ...,
+        tail_count: _builtins.int = ...,
+        ef_search: _builtins.int = ...,
+        probes: _builtins.int = ...,
+        rerank_factor: _builtins.float = ...,
+        recall: Global___RecallEstimate | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_build_progress", b"_build_progress", "build_progress", b"build_progress", "recall", b"recall"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_build_progress", b"_build_progress", "active", b"active", "build_progress", b"build_progress", "bytes_per_vector", b"bytes_per_vector", "ef_search", b"ef_search", "indexed_count", b"indexed_count", "probes", b"probes", "reason", b"reason", "recall", b"recall", "rerank_factor", b"rerank_factor", "tail_count", b"tail_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__build_progress: _TypeAlias = _typing.Literal["build_progress"]  # noqa: Y015
+    _WhichOneofArgType__build_progress: _TypeAlias = _typing.Literal["_build_progress", b"_build_progress"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__build_progress) -> _WhichOneofReturnType__build_progress | None: ...
+
+Global___IndexStatus: _TypeAlias = IndexStatus  # noqa: Y015
+
+@_typing.final
+class RecallEstimate(_message.Message):
+    """How many of the true ten nearest recent searches found: a sample of them, replayed exactly."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECALL_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    QUERY_COUNT_FIELD_NUMBER: _builtins.int
+    recall: _builtins.float
+    """The recall@10, in [0, 1]."""
+    low: _builtins.float
+    """The lower end of its 95 % interval."""
+    high: _builtins.float
+    """The upper end of its 95 % interval."""
+    query_count: _builtins.int
+    """The replayed queries it rests on."""
+    def __init__(
+        self,
+        *,
+        recall: _builtins.float = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+        query_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low", "query_count", b"query_count", "recall", b"recall"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecallEstimate: _TypeAlias = RecallEstimate  # noqa: Y015
 
 @_typing.final
 class Record(_message.Message):
@@ -141,6 +475,7 @@ class Record(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     FINGERPRINT_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The id: 1 to 256 bytes of UTF-8 without control characters, compared bytewise."""
     version: _builtins.int
@@ -159,6 +494,10 @@ class Record(_message.Message):
     def source(self) -> Global___Source:
         """What it was embedded from. Only where asked for, and where the collection retains sources."""
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it ends; unset: never. A change of its metadata keeps it."""
+
     def __init__(
         self,
         *,
@@ -168,10 +507,11 @@ class Record(_message.Message):
         metadata: _metadata_pb2.Metadata | None = ...,
         source: Global___Source | None = ...,
         fingerprint: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "source", b"source", "vector", b"vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "metadata", b"metadata", "source", b"source", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fingerprint", b"fingerprint", "id", b"id", "metadata", b"metadata", "source", b"source", "vector", b"vector", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "fingerprint", b"fingerprint", "id", b"id", "metadata", b"metadata", "source", b"source", "vector", b"vector", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -205,7 +545,7 @@ Global___Source: _TypeAlias = Source  # noqa: Y015
 
 @_typing.final
 class RecordParts(_message.Message):
-    """Which parts of a record to return. The id, the version and the fingerprint always are."""
+    """Which parts of a record to return. The id, the version, the fingerprint and the expire time always are."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -28,66 +28,67 @@ from diptych.v1 import filter_pb2 as diptych_dot_v1_dot_filter__pb2
 from diptych.v1 import metadata_pb2 as diptych_dot_v1_dot_metadata__pb2
 from diptych.v1 import tensor_pb2 as diptych_dot_v1_dot_tensor__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#diptych/v1/collection_service.proto\x12\ndiptych.v1\x1a\x1b\x64iptych/v1/collection.proto\x1a\x1a\x64iptych/v1/embedding.proto\x1a\x17\x64iptych/v1/filter.proto\x1a\x19\x64iptych/v1/metadata.proto\x1a\x17\x64iptych/v1/tensor.proto\x1a google/protobuf/field_mask.proto\x1a\x17google/rpc/status.proto\"\xbe\x01\n\x0bRecordWrite\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x06vector\x18\x02 \x01(\x0b\x32\x12.diptych.v1.TensorH\x00\x12\"\n\x05input\x18\x03 \x01(\x0b\x32\x11.diptych.v1.InputH\x00\x12&\n\x08metadata\x18\x04 \x01(\x0b\x32\x14.diptych.v1.Metadata\x12\x17\n\nif_version\x18\x05 \x01(\x03H\x01\x88\x01\x01\x42\t\n\x07\x63ontentB\r\n\x0b_if_version\"E\n\x17\x43reateCollectionRequest\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.diptych.v1.Collection\"F\n\x18\x43reateCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.diptych.v1.Collection\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x15GetCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.diptych.v1.Collection\"?\n\x16ListCollectionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x17ListCollectionsResponse\x12+\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x16.diptych.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"v\n\x17UpdateCollectionRequest\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.diptych.v1.Collection\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"F\n\x18UpdateCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.diptych.v1.Collection\">\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rallow_missing\x18\x02 \x01(\x08\"\x1a\n\x18\x44\x65leteCollectionResponse\"\xb3\x01\n\x14UpsertRecordsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12(\n\x07records\x18\x02 \x03(\x0b\x32\x17.diptych.v1.RecordWrite\x12#\n\x07vectors\x18\x03 \x01(\x0b\x32\x12.diptych.v1.Tensor\x12\r\n\x05space\x18\x04 \x01(\t\x12\x15\n\rallow_partial\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"\xad\x01\n\x15UpsertRecordsResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x10\n\x08versions\x18\x02 \x03(\x03\x12*\n\x0bitem_errors\x18\x03 \x03(\x0b\x32\x15.diptych.v1.ItemError\x12\x19\n\x11truncated_indices\x18\x04 \x03(\x05\x12)\n\x07\x65ncoder\x18\x05 \x01(\x0b\x32\x18.diptych.v1.EncoderStamp\"M\n\x1aUpsertRecordsStreamRequest\x12/\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32 .diptych.v1.UpsertRecordsRequest\"\x97\x01\n\x1bUpsertRecordsStreamResponse\x12\x13\n\x0b\x62\x61tch_index\x18\x01 \x01(\x03\x12\x34\n\x07outcome\x18\x02 \x01(\x0b\x32!.diptych.v1.UpsertRecordsResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\xa1\x01\n\x1bUpdateRecordMetadataRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12&\n\x08metadata\x18\x03 \x01(\x0b\x32\x14.diptych.v1.Metadata\x12\x17\n\nif_version\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x05 \x01(\tB\r\n\x0b_if_version\"/\n\x1cUpdateRecordMetadataResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\"r\n\x11GetRecordsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12&\n\x05parts\x18\x03 \x01(\x0b\x32\x17.diptych.v1.RecordParts\x12\x14\n\x0cmin_sequence\x18\x04 \x01(\x03\"N\n\x12GetRecordsResponse\x12#\n\x07records\x18\x01 \x03(\x0b\x32\x12.diptych.v1.Record\x12\x13\n\x0bmissing_ids\x18\x02 \x03(\t\"\x9b\x01\n\x12ListRecordsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12&\n\x05parts\x18\x04 \x01(\x0b\x32\x17.diptych.v1.RecordParts\x12\"\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x12.diptych.v1.Filter\"S\n\x13ListRecordsResponse\x12#\n\x07records\x18\x01 \x03(\x0b\x32\x12.diptych.v1.Record\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x13\x43ountRecordsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\"\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x12.diptych.v1.Filter\",\n\x14\x43ountRecordsResponse\x12\x14\n\x0crecord_count\x18\x01 \x01(\x03\"o\n\x14\x44\x65leteRecordsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\"\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x12.diptych.v1.Filter\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"@\n\x15\x44\x65leteRecordsResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x15\n\rdeleted_count\x18\x02 \x01(\x03\x32\xd5\x08\n\x11\x43ollectionService\x12]\n\x10\x43reateCollection\x12#.diptych.v1.CreateCollectionRequest\x1a$.diptych.v1.CreateCollectionResponse\x12T\n\rGetCollection\x12 .diptych.v1.GetCollectionRequest\x1a!.diptych.v1.GetCollectionResponse\x12Z\n\x0fListCollections\x12\".diptych.v1.ListCollectionsRequest\x1a#.diptych.v1.ListCollectionsResponse\x12]\n\x10UpdateCollection\x12#.diptych.v1.UpdateCollectionRequest\x1a$.diptych.v1.UpdateCollectionResponse\x12]\n\x10\x44\x65leteCollection\x12#.diptych.v1.DeleteCollectionRequest\x1a$.diptych.v1.DeleteCollectionResponse\x12T\n\rUpsertRecords\x12 .diptych.v1.UpsertRecordsRequest\x1a!.diptych.v1.UpsertRecordsResponse\x12j\n\x13UpsertRecordsStream\x12&.diptych.v1.UpsertRecordsStreamRequest\x1a\'.diptych.v1.UpsertRecordsStreamResponse(\x01\x30\x01\x12i\n\x14UpdateRecordMetadata\x12\'.diptych.v1.UpdateRecordMetadataRequest\x1a(.diptych.v1.UpdateRecordMetadataResponse\x12K\n\nGetRecords\x12\x1d.diptych.v1.GetRecordsRequest\x1a\x1e.diptych.v1.GetRecordsResponse\x12N\n\x0bListRecords\x12\x1e.diptych.v1.ListRecordsRequest\x1a\x1f.diptych.v1.ListRecordsResponse\x12Q\n\x0c\x43ountRecords\x12\x1f.diptych.v1.CountRecordsRequest\x1a .diptych.v1.CountRecordsResponse\x12T\n\rDeleteRecords\x12 .diptych.v1.DeleteRecordsRequest\x1a!.diptych.v1.DeleteRecordsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#diptych/v1/collection_service.proto\x12\ndiptych.v1\x1a\x1b\x64iptych/v1/collection.proto\x1a\x1a\x64iptych/v1/embedding.proto\x1a\x17\x64iptych/v1/filter.proto\x1a\x19\x64iptych/v1/metadata.proto\x1a\x17\x64iptych/v1/tensor.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xef\x01\n\x0bRecordWrite\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x06vector\x18\x02 \x01(\x0b\x32\x12.diptych.v1.TensorH\x00\x12\"\n\x05input\x18\x03 \x01(\x0b\x32\x11.diptych.v1.InputH\x00\x12&\n\x08metadata\x18\x04 \x01(\x0b\x32\x14.diptych.v1.Metadata\x12\x17\n\nif_version\x18\x05 \x01(\x03H\x01\x88\x01\x01\x12/\n\x0b\x65xpire_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\t\n\x07\x63ontentB\r\n\x0b_if_version\"E\n\x17\x43reateCollectionRequest\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.diptych.v1.Collection\"F\n\x18\x43reateCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.diptych.v1.Collection\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"C\n\x15GetCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.diptych.v1.Collection\"?\n\x16ListCollectionsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"_\n\x17ListCollectionsResponse\x12+\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x16.diptych.v1.Collection\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"v\n\x17UpdateCollectionRequest\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.diptych.v1.Collection\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"F\n\x18UpdateCollectionResponse\x12*\n\ncollection\x18\x01 \x01(\x0b\x32\x16.diptych.v1.Collection\">\n\x17\x44\x65leteCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rallow_missing\x18\x02 \x01(\x08\"\x1a\n\x18\x44\x65leteCollectionResponse\"\xb3\x01\n\x14UpsertRecordsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12(\n\x07records\x18\x02 \x03(\x0b\x32\x17.diptych.v1.RecordWrite\x12#\n\x07vectors\x18\x03 \x01(\x0b\x32\x12.diptych.v1.Tensor\x12\r\n\x05space\x18\x04 \x01(\t\x12\x15\n\rallow_partial\x18\x05 \x01(\x08\x12\x12\n\nrequest_id\x18\x06 \x01(\t\"\xad\x01\n\x15UpsertRecordsResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x10\n\x08versions\x18\x02 \x03(\x03\x12*\n\x0bitem_errors\x18\x03 \x03(\x0b\x32\x15.diptych.v1.ItemError\x12\x19\n\x11truncated_indices\x18\x04 \x03(\x05\x12)\n\x07\x65ncoder\x18\x05 \x01(\x0b\x32\x18.diptych.v1.EncoderStamp\"M\n\x1aUpsertRecordsStreamRequest\x12/\n\x05\x62\x61tch\x18\x01 \x01(\x0b\x32 .diptych.v1.UpsertRecordsRequest\"\x97\x01\n\x1bUpsertRecordsStreamResponse\x12\x13\n\x0b\x62\x61tch_index\x18\x01 \x01(\x03\x12\x34\n\x07outcome\x18\x02 \x01(\x0b\x32!.diptych.v1.UpsertRecordsResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\xa1\x01\n\x1bUpdateRecordMetadataRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12&\n\x08metadata\x18\x03 \x01(\x0b\x32\x14.diptych.v1.Metadata\x12\x17\n\nif_version\x18\x04 \x01(\x03H\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x05 \x01(\tB\r\n\x0b_if_version\"/\n\x1cUpdateRecordMetadataResponse\x12\x0f\n\x07version\x18\x01 \x01(\x03\"r\n\x11GetRecordsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12&\n\x05parts\x18\x03 \x01(\x0b\x32\x17.diptych.v1.RecordParts\x12\x14\n\x0cmin_sequence\x18\x04 \x01(\x03\"N\n\x12GetRecordsResponse\x12#\n\x07records\x18\x01 \x03(\x0b\x32\x12.diptych.v1.Record\x12\x13\n\x0bmissing_ids\x18\x02 \x03(\t\"\x9b\x01\n\x12ListRecordsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12&\n\x05parts\x18\x04 \x01(\x0b\x32\x17.diptych.v1.RecordParts\x12\"\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x12.diptych.v1.Filter\"S\n\x13ListRecordsResponse\x12#\n\x07records\x18\x01 \x03(\x0b\x32\x12.diptych.v1.Record\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x13\x43ountRecordsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\"\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x12.diptych.v1.Filter\",\n\x14\x43ountRecordsResponse\x12\x14\n\x0crecord_count\x18\x01 \x01(\x03\"o\n\x14\x44\x65leteRecordsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\"\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x12.diptych.v1.Filter\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"@\n\x15\x44\x65leteRecordsResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x15\n\rdeleted_count\x18\x02 \x01(\x03\x32\xd5\x08\n\x11\x43ollectionService\x12]\n\x10\x43reateCollection\x12#.diptych.v1.CreateCollectionRequest\x1a$.diptych.v1.CreateCollectionResponse\x12T\n\rGetCollection\x12 .diptych.v1.GetCollectionRequest\x1a!.diptych.v1.GetCollectionResponse\x12Z\n\x0fListCollections\x12\".diptych.v1.ListCollectionsRequest\x1a#.diptych.v1.ListCollectionsResponse\x12]\n\x10UpdateCollection\x12#.diptych.v1.UpdateCollectionRequest\x1a$.diptych.v1.UpdateCollectionResponse\x12]\n\x10\x44\x65leteCollection\x12#.diptych.v1.DeleteCollectionRequest\x1a$.diptych.v1.DeleteCollectionResponse\x12T\n\rUpsertRecords\x12 .diptych.v1.UpsertRecordsRequest\x1a!.diptych.v1.UpsertRecordsResponse\x12j\n\x13UpsertRecordsStream\x12&.diptych.v1.UpsertRecordsStreamRequest\x1a\'.diptych.v1.UpsertRecordsStreamResponse(\x01\x30\x01\x12i\n\x14UpdateRecordMetadata\x12\'.diptych.v1.UpdateRecordMetadataRequest\x1a(.diptych.v1.UpdateRecordMetadataResponse\x12K\n\nGetRecords\x12\x1d.diptych.v1.GetRecordsRequest\x1a\x1e.diptych.v1.GetRecordsResponse\x12N\n\x0bListRecords\x12\x1e.diptych.v1.ListRecordsRequest\x1a\x1f.diptych.v1.ListRecordsResponse\x12Q\n\x0c\x43ountRecords\x12\x1f.diptych.v1.CountRecordsRequest\x1a .diptych.v1.CountRecordsResponse\x12T\n\rDeleteRecords\x12 .diptych.v1.DeleteRecordsRequest\x1a!.diptych.v1.DeleteRecordsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'diptych.v1.collection_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_RECORDWRITE']._serialized_start=245
-  _globals['_RECORDWRITE']._serialized_end=435
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=437
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=506
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=508
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=578
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=580
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=616
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=618
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=685
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=687
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=750
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=752
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=847
-  _globals['_UPDATECOLLECTIONREQUEST']._serialized_start=849
-  _globals['_UPDATECOLLECTIONREQUEST']._serialized_end=967
-  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_start=969
-  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_end=1039
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1041
-  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1103
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1105
-  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1131
-  _globals['_UPSERTRECORDSREQUEST']._serialized_start=1134
-  _globals['_UPSERTRECORDSREQUEST']._serialized_end=1313
-  _globals['_UPSERTRECORDSRESPONSE']._serialized_start=1316
-  _globals['_UPSERTRECORDSRESPONSE']._serialized_end=1489
-  _globals['_UPSERTRECORDSSTREAMREQUEST']._serialized_start=1491
-  _globals['_UPSERTRECORDSSTREAMREQUEST']._serialized_end=1568
-  _globals['_UPSERTRECORDSSTREAMRESPONSE']._serialized_start=1571
-  _globals['_UPSERTRECORDSSTREAMRESPONSE']._serialized_end=1722
-  _globals['_UPDATERECORDMETADATAREQUEST']._serialized_start=1725
-  _globals['_UPDATERECORDMETADATAREQUEST']._serialized_end=1886
-  _globals['_UPDATERECORDMETADATARESPONSE']._serialized_start=1888
-  _globals['_UPDATERECORDMETADATARESPONSE']._serialized_end=1935
-  _globals['_GETRECORDSREQUEST']._serialized_start=1937
-  _globals['_GETRECORDSREQUEST']._serialized_end=2051
-  _globals['_GETRECORDSRESPONSE']._serialized_start=2053
-  _globals['_GETRECORDSRESPONSE']._serialized_end=2131
-  _globals['_LISTRECORDSREQUEST']._serialized_start=2134
-  _globals['_LISTRECORDSREQUEST']._serialized_end=2289
-  _globals['_LISTRECORDSRESPONSE']._serialized_start=2291
-  _globals['_LISTRECORDSRESPONSE']._serialized_end=2374
-  _globals['_COUNTRECORDSREQUEST']._serialized_start=2376
-  _globals['_COUNTRECORDSREQUEST']._serialized_end=2453
-  _globals['_COUNTRECORDSRESPONSE']._serialized_start=2455
-  _globals['_COUNTRECORDSRESPONSE']._serialized_end=2499
-  _globals['_DELETERECORDSREQUEST']._serialized_start=2501
-  _globals['_DELETERECORDSREQUEST']._serialized_end=2612
-  _globals['_DELETERECORDSRESPONSE']._serialized_start=2614
-  _globals['_DELETERECORDSRESPONSE']._serialized_end=2678
-  _globals['_COLLECTIONSERVICE']._serialized_start=2681
-  _globals['_COLLECTIONSERVICE']._serialized_end=3790
+  _globals['_RECORDWRITE']._serialized_start=278
+  _globals['_RECORDWRITE']._serialized_end=517
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=519
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=588
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=590
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=660
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=662
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=698
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=700
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=767
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=769
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=832
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=834
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=929
+  _globals['_UPDATECOLLECTIONREQUEST']._serialized_start=931
+  _globals['_UPDATECOLLECTIONREQUEST']._serialized_end=1049
+  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_start=1051
+  _globals['_UPDATECOLLECTIONRESPONSE']._serialized_end=1121
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_start=1123
+  _globals['_DELETECOLLECTIONREQUEST']._serialized_end=1185
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_start=1187
+  _globals['_DELETECOLLECTIONRESPONSE']._serialized_end=1213
+  _globals['_UPSERTRECORDSREQUEST']._serialized_start=1216
+  _globals['_UPSERTRECORDSREQUEST']._serialized_end=1395
+  _globals['_UPSERTRECORDSRESPONSE']._serialized_start=1398
+  _globals['_UPSERTRECORDSRESPONSE']._serialized_end=1571
+  _globals['_UPSERTRECORDSSTREAMREQUEST']._serialized_start=1573
+  _globals['_UPSERTRECORDSSTREAMREQUEST']._serialized_end=1650
+  _globals['_UPSERTRECORDSSTREAMRESPONSE']._serialized_start=1653
+  _globals['_UPSERTRECORDSSTREAMRESPONSE']._serialized_end=1804
+  _globals['_UPDATERECORDMETADATAREQUEST']._serialized_start=1807
+  _globals['_UPDATERECORDMETADATAREQUEST']._serialized_end=1968
+  _globals['_UPDATERECORDMETADATARESPONSE']._serialized_start=1970
+  _globals['_UPDATERECORDMETADATARESPONSE']._serialized_end=2017
+  _globals['_GETRECORDSREQUEST']._serialized_start=2019
+  _globals['_GETRECORDSREQUEST']._serialized_end=2133
+  _globals['_GETRECORDSRESPONSE']._serialized_start=2135
+  _globals['_GETRECORDSRESPONSE']._serialized_end=2213
+  _globals['_LISTRECORDSREQUEST']._serialized_start=2216
+  _globals['_LISTRECORDSREQUEST']._serialized_end=2371
+  _globals['_LISTRECORDSRESPONSE']._serialized_start=2373
+  _globals['_LISTRECORDSRESPONSE']._serialized_end=2456
+  _globals['_COUNTRECORDSREQUEST']._serialized_start=2458
+  _globals['_COUNTRECORDSREQUEST']._serialized_end=2535
+  _globals['_COUNTRECORDSRESPONSE']._serialized_start=2537
+  _globals['_COUNTRECORDSRESPONSE']._serialized_end=2581
+  _globals['_DELETERECORDSREQUEST']._serialized_start=2583
+  _globals['_DELETERECORDSREQUEST']._serialized_end=2694
+  _globals['_DELETERECORDSRESPONSE']._serialized_start=2696
+  _globals['_DELETERECORDSRESPONSE']._serialized_end=2760
+  _globals['_COLLECTIONSERVICE']._serialized_start=2763
+  _globals['_COLLECTIONSERVICE']._serialized_end=3872
 # @@protoc_insertion_point(module_scope)

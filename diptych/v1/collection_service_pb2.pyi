@@ -12,6 +12,7 @@ from diptych.v1 import tensor_pb2 as _tensor_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.rpc import status_pb2 as _status_pb2
 import builtins as _builtins
@@ -36,6 +37,7 @@ class RecordWrite(_message.Message):
     INPUT_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     IF_VERSION_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """The id: 1 to 256 bytes of UTF-8 without control characters. Required."""
     if_version: _builtins.int
@@ -52,6 +54,12 @@ class RecordWrite(_message.Message):
     def metadata(self) -> _metadata_pb2.Metadata:
         """What is known of it. Replaces what was stored."""
 
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When the record ends; unset: never. From that instant on no call sees it, and it is deleted soon after. Digits finer
+        than microseconds are cut. Replaces what was stored; a time that has passed is no error.
+        """
+
     def __init__(
         self,
         *,
@@ -60,10 +68,11 @@ class RecordWrite(_message.Message):
         input: _embedding_pb2.Input | None = ...,
         metadata: _metadata_pb2.Metadata | None = ...,
         if_version: _builtins.int | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_if_version", b"_if_version", "content", b"content", "if_version", b"if_version", "input", b"input", "metadata", b"metadata", "vector", b"vector"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_if_version", b"_if_version", "content", b"content", "expire_time", b"expire_time", "if_version", b"if_version", "input", b"input", "metadata", b"metadata", "vector", b"vector"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_if_version", b"_if_version", "content", b"content", "id", b"id", "if_version", b"if_version", "input", b"input", "metadata", b"metadata", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_if_version", b"_if_version", "content", b"content", "expire_time", b"expire_time", "id", b"id", "if_version", b"if_version", "input", b"input", "metadata", b"metadata", "vector", b"vector"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__if_version: _TypeAlias = _typing.Literal["if_version"]  # noqa: Y015
     _WhichOneofArgType__if_version: _TypeAlias = _typing.Literal["_if_version", b"_if_version"]  # noqa: Y015
@@ -238,7 +247,9 @@ class UpdateCollectionRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change; only `display_name` can be."""
+        """What to change: any of `display_name`, `fields` and `index`. `fields` replaces them all: those that are new are
+        added, those that are missing are dropped. A new index is built while the old one answers.
+        """
 
     def __init__(
         self,
@@ -753,7 +764,7 @@ class DeleteRecordsRequest(_message.Message):
 
     @_builtins.property
     def filter(self) -> _filter_pb2.Filter:
-        """Deletes the records for which this holds."""
+        """Deletes the records for which this holds, all in one write."""
 
     def __init__(
         self,

@@ -123,7 +123,9 @@ class CollectionServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UpdateCollection(self, request, context):
-        """Changes a collection's display name.
+        """Changes a collection's display name, its fields or its index. Returns once new fields are filled from the stored records, and
+        filters may name them; the collection reads and writes meanwhile. FAILED_PRECONDITION where a stored record
+        contradicts a new field, or where a field is declared with another type already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

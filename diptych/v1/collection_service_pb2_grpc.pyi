@@ -40,7 +40,10 @@ class CollectionServiceStub:
     ListCollections: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.ListCollectionsRequest, _collection_service_pb2.ListCollectionsResponse]
     """Lists the collections, by name."""
     UpdateCollection: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.UpdateCollectionRequest, _collection_service_pb2.UpdateCollectionResponse]
-    """Changes a collection's display name."""
+    """Changes a collection's display name, its fields or its index. Returns once new fields are filled from the stored records, and
+    filters may name them; the collection reads and writes meanwhile. FAILED_PRECONDITION where a stored record
+    contradicts a new field, or where a field is declared with another type already.
+    """
     DeleteCollection: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.DeleteCollectionRequest, _collection_service_pb2.DeleteCollectionResponse]
     """Deletes a collection with all its records."""
     UpsertRecords: _grpc.UnaryUnaryMultiCallable[_collection_service_pb2.UpsertRecordsRequest, _collection_service_pb2.UpsertRecordsResponse]
@@ -74,7 +77,10 @@ class CollectionServiceAsyncStub(CollectionServiceStub):
     ListCollections: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.ListCollectionsRequest, _collection_service_pb2.ListCollectionsResponse]  # type: ignore[assignment]
     """Lists the collections, by name."""
     UpdateCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.UpdateCollectionRequest, _collection_service_pb2.UpdateCollectionResponse]  # type: ignore[assignment]
-    """Changes a collection's display name."""
+    """Changes a collection's display name, its fields or its index. Returns once new fields are filled from the stored records, and
+    filters may name them; the collection reads and writes meanwhile. FAILED_PRECONDITION where a stored record
+    contradicts a new field, or where a field is declared with another type already.
+    """
     DeleteCollection: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.DeleteCollectionRequest, _collection_service_pb2.DeleteCollectionResponse]  # type: ignore[assignment]
     """Deletes a collection with all its records."""
     UpsertRecords: _aio.UnaryUnaryMultiCallable[_collection_service_pb2.UpsertRecordsRequest, _collection_service_pb2.UpsertRecordsResponse]  # type: ignore[assignment]
@@ -129,7 +135,10 @@ class CollectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _collection_service_pb2.UpdateCollectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_collection_service_pb2.UpdateCollectionResponse, _abc.Awaitable[_collection_service_pb2.UpdateCollectionResponse]]:
-        """Changes a collection's display name."""
+        """Changes a collection's display name, its fields or its index. Returns once new fields are filled from the stored records, and
+        filters may name them; the collection reads and writes meanwhile. FAILED_PRECONDITION where a stored record
+        contradicts a new field, or where a field is declared with another type already.
+        """
 
     @_abc_1.abstractmethod
     def DeleteCollection(

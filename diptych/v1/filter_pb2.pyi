@@ -21,7 +21,10 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class Filter(_message.Message):
-    """A condition on a record's metadata. A condition on a field that the record lacks does not hold."""
+    """A condition on a record's metadata: on fields that the collection declares, INVALID_ARGUMENT otherwise. A condition on
+    a field that the record lacks does not hold, so its negation does. At most 16 levels deep, 256 conditions and 10,000
+    values long.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -62,7 +65,7 @@ class Filter(_message.Message):
 
     @_builtins.property
     def prefix(self) -> Global___PrefixFilter:
-        """The field is a string that begins with another."""
+        """The field is a string that begins with another, bytewise."""
 
     @_builtins.property
     def geo_radius(self) -> Global___GeoRadiusFilter:
@@ -117,7 +120,7 @@ Global___FilterList: _TypeAlias = FilterList  # noqa: Y015
 
 @_typing.final
 class EqualsFilter(_message.Message):
-    """Holds where a field equals a value of the same type."""
+    """Holds where a field equals a value of the same type; a list of strings: where it contains the string."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -145,7 +148,7 @@ Global___EqualsFilter: _TypeAlias = EqualsFilter  # noqa: Y015
 
 @_typing.final
 class InFilter(_message.Message):
-    """Holds where a field equals one of several values of the same type."""
+    """Holds where a field equals one of several values of the same type; a list of strings: where it contains one of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -173,7 +176,7 @@ Global___InFilter: _TypeAlias = InFilter  # noqa: Y015
 
 @_typing.final
 class RangeFilter(_message.Message):
-    """Holds where a field lies between bounds. At least one bound must be set."""
+    """Holds where an integer, float or timestamp lies between bounds. At least one bound must be set."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -245,7 +248,7 @@ Global___PrefixFilter: _TypeAlias = PrefixFilter  # noqa: Y015
 
 @_typing.final
 class GeoRadiusFilter(_message.Message):
-    """Holds where a place lies within a distance of another."""
+    """Holds where a place lies within a distance of another, on a sphere of the Earth's mean radius."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

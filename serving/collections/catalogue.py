@@ -2,80 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
-import shutil
-import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
-from serving.collections.catalogue_table import CatalogueTable, State
+from serving.collections.catalogue_table import State
 from serving.collections.collection import Collection
-from serving.collections.config import CollectionsConfig
+from serving.collections.data_folder import CATALOGUE_FILE, COLLECTIONS_FOLDER, DataFolder
 from serving.collections.database import disk_error
-from serving.collections.definition import Definition, check_display_name, check_spec
+from serving.collections.definition import Definition, check_spec
+from serving.collections.definition_file import write_definition
 from serving.collections.durable import sync_path
-from serving.collections.lock import FolderLock
-from serving.collections.types import CollectionInfo, CollectionSpec
-from serving.errors import CollectionExists, CollectionNotFound, Draining, ServingError
+from serving.collections.types import CollectionInfo, CollectionSpec, FieldDefinition, IndexSpec
+from serving.errors import CollectionExists, CollectionNotFound
 
-__all__ = ["CollectionCatalogue"]
-
-logger = logging.getLogger(__name__)
-
-CATALOGUE_FILE = "catalogue.sqlite"
-COLLECTIONS_FOLDER = "collections"
+__all__ = ["CATALOGUE_FILE", "COLLECTIONS_FOLDER", "CollectionCatalogue"]
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-class CollectionCatalogue:
-    """Opens a data folder and every collection in it; calls may come from any thread.
-
-    A collection whose creation or deletion was cut short is cleaned away. One that is damaged is left as it is and out
-    of service (`damaged`), and the others serve.
-
-    Args:
-        data_dir: The data folder; created where missing.
-        config: How collections are kept.
-        clock: Tells the time of creation and update, in UTC.
-
-    Raises:
-        FailedPrecondition: Another server holds the folder, or a newer diptych wrote it.
-        Corrupted: The catalogue itself is damaged.
-        OSError: The folder cannot be made or written.
-    """
-
-    def __init__(
-        self,
-        data_dir: Path,
-        config: CollectionsConfig | None = None,
-        *,
-        clock: Callable[[], datetime] = _now,
-    ) -> None:
-        self._config = config or CollectionsConfig()
-        self._clock = clock
-        self._parent = data_dir / COLLECTIONS_FOLDER
-        self._parent.mkdir(parents=True, exist_ok=True)
-        self._lock = FolderLock(data_dir)
-        self._changing = threading.RLock()
-        self._collections: dict[str, Collection] = {}
-        self._damaged: dict[str, tuple[Definition, ServingError]] = {}
-        self._closed = False
-        self._builders = ThreadPoolExecutor(max_workers=1, thread_name_prefix="index-builder")
-        try:
-            self._table = CatalogueTable(data_dir / CATALOGUE_FILE)
-            sync_path(data_dir)
-            self._open_all()
-        except BaseException:
-            self._close_collections()
-            self._lock.release()
-            raise
+class CollectionCatalogue(DataFolder):
+    """Makes, changes and deletes the collections of a data folder; calls may come from any thread."""
 
     def create(self, spec: CollectionSpec) -> CollectionInfo:
         """Makes a new, empty collection.
@@ -93,70 +39,80 @@ class CollectionCatalogue:
         """
         check_spec(spec)
         with self._changing:
-            self._check_open()
-            if spec.name in self._collections or spec.name in self._damaged:
-                raise CollectionExists(
-                    f"there is a collection {spec.name!r} already; delete it or choose another name",
-                    collection=spec.name,
-                )
-            now = self._clock()
-            definition = Definition(spec=spec, uid=secrets.token_hex(8), create_time=now, update_time=now)
-            self._table.add(definition)
-            try:
-                collection = self._make(definition)
-                self._table.set_state(definition.uid, State.ACTIVE)
-            except OSError as error:
-                self._clean_away(definition)
-                raise disk_error(error, f"collection {spec.name!r}") from error
-            except BaseException:
-                self._clean_away(definition)
-                raise
-            self._collections[spec.name] = collection
-            return collection.info()
+            definition = self._register(spec, secrets.token_hex(8))
+            return self._fill(definition, lambda folder: self._open(folder, definition, create=True))
 
-    def get(self, name: str) -> Collection:
-        """Returns a collection.
+    def create_filled(self, spec: CollectionSpec, uid: str, fill: Callable[[Path], None]) -> CollectionInfo:
+        """Makes a new collection of files that are at hand; nobody sees it before it is whole.
 
         Args:
-            name: Its name.
+            spec: What it is.
+            uid: A new one, which the files name already.
+            fill: Writes the record into the collection's new folder; may take long.
 
         Returns:
-            The collection, in service.
+            The collection as it stands.
 
         Raises:
-            CollectionNotFound: There is none of that name.
-            Corrupted: It is damaged and out of service.
+            CollectionExists: There is one of that name, or one is being made.
+            Corrupted: The files are not this collection's.
+            StorageFull: The disk has no room.
         """
-        self._check_open()
-        collection = self._collections.get(name)
-        if collection is not None:
-            return collection
-        if name in self._damaged:
-            _, error = self._damaged[name]
-            raise type(error)(error.message, **error.metadata)
-        raise CollectionNotFound(f"there is no collection {name!r}; create it first", collection=name)
+        check_spec(spec)
+        with self._changing:
+            definition = self._register(spec, uid)
 
-    def update(self, name: str, display_name: str) -> CollectionInfo:
-        """Changes what a collection is called by people.
+        def fill_and_open(folder: Path) -> Collection:
+            fill(folder)
+            return self._open(folder, definition)
+
+        info = self._fill(definition, fill_and_open)
+        for welcomer in self._welcomers:
+            welcomer(spec.name)
+        return info
+
+    def update(
+        self,
+        name: str,
+        display_name: str | None = None,
+        *,
+        fields: Sequence[FieldDefinition] | None = None,
+        index: IndexSpec | None = None,
+    ) -> CollectionInfo:
+        """Changes what a collection is called by people, what filters may name, and its index.
 
         Args:
             name: Its name.
-            display_name: New display name.
+            display_name: New display name; `None` leaves it.
+            fields: All fields it shall declare; new ones are filled from the record before this returns, while the
+                collection reads and writes as ever. `None` leaves them.
+            index: Index it shall have, rebuilt in the background while the old one answers; `None` leaves it.
 
         Returns:
             The collection as it stands.
 
         Raises:
             CollectionNotFound: There is none of that name.
-            InvalidInput: The display name cannot be shown.
+            InvalidInput: The display name cannot be shown, a field cannot be declared, or there is no such index.
+            FailedPrecondition: A record contradicts a new field, or a field is declared with another type already.
+            Corrupted: A record is damaged.
         """
-        check_display_name(display_name)
-        with self._changing:
-            collection = self.get(name)
+        collection = self.get(name)
+        with collection.redefining:
             old = collection.definition
-            new = replace(old, spec=replace(old.spec, display_name=display_name), update_time=self._clock())
-            self._table.redefine(new)
-            collection.redefine(new)
+            spec = replace(
+                old.spec,
+                display_name=old.spec.display_name if display_name is None else display_name,
+                fields=old.spec.fields if fields is None else tuple(fields),
+                index=old.spec.index if index is None else index,
+            )
+            check_spec(spec)
+            collection.add_fields(spec.fields)
+            try:
+                self._redefine(collection, replace(old, spec=spec, update_time=self._clock()))
+            except BaseException:
+                collection.redefine(old)
+                raise
             return collection.info()
 
     def delete(self, name: str) -> None:
@@ -175,75 +131,54 @@ class CollectionCatalogue:
             self._damaged.pop(name, None)
             collection = self._collections.pop(name, None)
             if collection is not None:
+                self._replayer.remove(collection.recall)
                 collection.close(deleted=True)
             self._clean_away(definition)
 
-    def damaged(self) -> Mapping[str, ServingError]:
-        """Returns the collections that are out of service, and why."""
-        return {name: error for name, (_, error) in self._damaged.items()}
-
-    def close(self) -> None:
-        """Finishes accepted writes, closes every collection and gives the folder back; closing twice is harmless."""
+    def _redefine(self, collection: Collection, definition: Definition) -> None:
         with self._changing:
-            if self._closed:
-                return
-            self._closed = True
-            self._close_collections()
-            self._table.close()
-            self._lock.release()
+            if self.get(definition.spec.name) is not collection:
+                raise CollectionNotFound("the collection was deleted meanwhile", collection=definition.spec.name)
+            # Fields are added before they are kept, and dropped after: what is kept was checked by every write.
+            self._table.redefine(definition)
+            collection.redefine(definition)
+            write_definition(self._parent / definition.folder_name, definition)
 
-    def list(self) -> list[CollectionInfo]:
-        """Returns the collections in service, by name."""
+    def _register(self, spec: CollectionSpec, uid: str) -> Definition:
+        """Notes a collection as being made, which keeps its name."""
         self._check_open()
-        return [collection.info() for _, collection in sorted(self._collections.items())]
+        if spec.name in self._collections or spec.name in self._damaged or spec.name in self._making:
+            raise CollectionExists(
+                f"there is a collection {spec.name!r} already; delete it or choose another name", collection=spec.name
+            )
+        now = self._clock()
+        definition = Definition(spec=spec, uid=uid, create_time=now, update_time=now)
+        self._table.add(definition)
+        self._making.add(spec.name)
+        return definition
 
-    def _open_all(self) -> None:
-        known = set()
-        for entry in self._table.entries():
-            definition = entry.definition
-            known.add(definition.folder_name)
-            if entry.state is not State.ACTIVE:
+    def _fill(self, definition: Definition, make: Callable[[Path], Collection]) -> CollectionInfo:
+        """Makes a registered collection's folder and puts it into service, or leaves nothing."""
+        name, folder = definition.spec.name, self._parent / definition.folder_name
+        collection: Collection | None = None
+        try:
+            folder.mkdir()
+            collection = make(folder)
+            write_definition(folder, definition)
+            sync_path(folder)
+            sync_path(self._parent)
+            with self._changing:
+                self._table.set_state(definition.uid, State.ACTIVE)
+                self._collections[name] = collection
+            return collection.info()
+        except BaseException as error:
+            if collection is not None:
+                self._replayer.remove(collection.recall)
+                collection.close(deleted=True)
+            with self._changing:
                 self._clean_away(definition)
-                continue
-            name = definition.spec.name
-            try:
-                self._collections[name] = self._open(definition)
-            except (ServingError, OSError) as error:
-                known_error = error if isinstance(error, ServingError) else disk_error(error, f"collection {name!r}")
-                detail = {"collection": name, "detail": known_error.message}
-                logger.exception("collection is out of service", extra=detail)
-                self._damaged[name] = (definition, known_error)
-        for folder in self._parent.iterdir():
-            if folder.name not in known:
-                # Not ours to remove: someone may have put it there.
-                logger.warning("folder belongs to no collection", extra={"folder": str(folder)})
-
-    def _open(self, definition: Definition, *, create: bool = False) -> Collection:
-        folder = self._parent / definition.folder_name
-        return Collection(folder, definition, config=self._config, builders=self._builders, create=create)
-
-    def _make(self, definition: Definition) -> Collection:
-        folder = self._parent / definition.folder_name
-        folder.mkdir()
-        collection = self._open(definition, create=True)
-        sync_path(folder)
-        sync_path(self._parent)
-        return collection
-
-    def _clean_away(self, definition: Definition) -> None:
-        folder = self._parent / definition.folder_name
-        shutil.rmtree(folder, ignore_errors=True)
-        if folder.exists():
-            # The row stays and says what to do at the next start.
-            logger.warning("folder cannot be removed", extra={"folder": str(folder)})
-            return
-        self._table.remove(definition.uid)
-
-    def _close_collections(self) -> None:
-        for collection in self._collections.values():
-            collection.close()
-        self._builders.shutdown()
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise Draining("the server is shutting down; repeat the call elsewhere or later")
+            if isinstance(error, OSError):
+                raise disk_error(error, f"collection {name!r}") from error
+            raise
+        finally:
+            self._making.discard(name)

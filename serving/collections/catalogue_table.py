@@ -11,15 +11,14 @@ from typing import cast
 
 import apsw
 
-from serving.collections.database import Schema, open_database, storage_errors
+from serving.collections.database import Schema, close_database, open_database, storage_errors
 from serving.collections.definition import Definition, spec_from_json, spec_to_json
 
-__all__ = ["CATALOGUE_SCHEMA", "CatalogueTable", "Entry", "State"]
+__all__ = ["CATALOGUE_SCHEMA", "CatalogueTable", "Entry", "State", "read_entries"]
 
 # The folder is made and removed between two commits here, so that a crash leaves a row that says what was going on.
 CATALOGUE_SCHEMA = Schema(
     application_id=0x64694341,
-    version=1,
     statements="""
         CREATE TABLE collections (
             uid TEXT PRIMARY KEY,
@@ -31,6 +30,10 @@ CATALOGUE_SCHEMA = Schema(
         ) STRICT;
         CREATE UNIQUE INDEX collections_by_name ON collections (name) WHERE state = 'active';
     """,
+    migrations=(
+        # The tables stay as they are; a diptych that cannot read such definitions shall say so.
+        "-- Version 2: definitions hold fields, and an index in detail.",
+    ),
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -68,21 +71,7 @@ class CatalogueTable:
 
     def entries(self) -> list[Entry]:
         """Returns all rows, by name."""
-        statement = "SELECT uid, state, spec, create_time_us, update_time_us FROM collections ORDER BY name, uid"
-        with storage_errors("the catalogue", self._connection):
-            rows = cast("Sequence[tuple[str, str, str, int, int]]", self._connection.execute(statement).fetchall())
-        return [
-            Entry(
-                Definition(
-                    spec=spec_from_json(spec),
-                    uid=uid,
-                    create_time=_EPOCH + create_time_us * _MICROSECOND,
-                    update_time=_EPOCH + update_time_us * _MICROSECOND,
-                ),
-                State(state),
-            )
-            for uid, state, spec, create_time_us, update_time_us in rows
-        ]
+        return read_entries(self._connection)
 
     def add(self, definition: Definition) -> None:
         """Adds a collection that is being created.
@@ -133,8 +122,37 @@ class CatalogueTable:
 
     def close(self) -> None:
         """Folds the log into the database and closes it; closing twice is harmless."""
-        self._connection.close(True)
+        close_database(self._connection)
 
     def _change(self, statement: str, *values: apsw.SQLiteValue) -> None:
         with storage_errors("the catalogue", self._connection):
             self._connection.execute(statement, values)
+
+
+def read_entries(connection: apsw.Connection) -> list[Entry]:
+    """Reads all rows.
+
+    Args:
+        connection: To a catalogue.
+
+    Returns:
+        By name.
+
+    Raises:
+        Corrupted: The database is damaged.
+    """
+    statement = "SELECT uid, state, spec, create_time_us, update_time_us FROM collections ORDER BY name, uid"
+    with storage_errors("the catalogue", connection):
+        rows = cast("Sequence[tuple[str, str, str, int, int]]", connection.execute(statement).fetchall())
+    return [
+        Entry(
+            Definition(
+                spec=spec_from_json(spec),
+                uid=uid,
+                create_time=_EPOCH + create_time_us * _MICROSECOND,
+                update_time=_EPOCH + update_time_us * _MICROSECOND,
+            ),
+            State(state),
+        )
+        for uid, state, spec, create_time_us, update_time_us in rows
+    ]

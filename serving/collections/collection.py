@@ -2,42 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from serving.collections.config import MAX_PAGE_RECORDS, CollectionsConfig
+from serving.collections.clock import SteadyClock
+from serving.collections.config import CollectionsConfig
+from serving.collections.database import close_database
 from serving.collections.definition import Definition
+from serving.collections.expiry import Expiry
+from serving.collections.filters.fields import check_fields, new_fields
 from serving.collections.index.derived import DerivedIndex
-from serving.collections.index.view import Found, IndexView
+from serving.collections.index.status import index_status
+from serving.collections.reads import CollectionReads
 from serving.collections.record_reader import RecordReader
 from serving.collections.record_schema import open_records
-from serving.collections.search import check_k, check_sequence, hits_with_records, hits_without_records
+from serving.collections.scrub import Pace, scrub
+from serving.collections.transaction import IndexChanges
 from serving.collections.types import (
     CollectionInfo,
-    Hits,
-    IndexKind,
-    MetadataValue,
-    Record,
-    RecordWrite,
-    WriteOutcome,
+    FieldDefinition,
 )
-from serving.collections.validation import encode_id, encode_ids
-from serving.collections.vectors import check_space, prepare_queries
 from serving.collections.write_calls import WriteCalls
 from serving.collections.writer import Writer
-from serving.errors import CollectionNotFound, Draining, InvalidInput, ServingError, Unavailable
+from serving.collections.writes import CollectionWrites
+from serving.errors import CollectionNotFound, Corrupted, Draining, Unavailable
 
-__all__ = ["Collection"]
+__all__ = ["INDEX_FOLDER", "RECORDS_FILE", "Collection"]
+
+logger = logging.getLogger(__name__)
 
 RECORDS_FILE = "records.sqlite"
 INDEX_FOLDER = "index"
 
 
-class Collection:
+class Collection(CollectionReads, CollectionWrites):
     """Holds records of one embedding space; every call may come from any thread, and blocks.
 
     A write that returned is on the disk and seen by the next search. Searches and reads never wait for writes, nor for
@@ -48,7 +49,9 @@ class Collection:
         definition: What it is.
         config: How it is kept.
         builders: Runs index builds.
+        clock: Decides what has expired.
         create: Whether it is new; otherwise its files must be there.
+        on_health: Told the name and whether all of the collection answers, whenever that may have changed.
 
     Raises:
         Corrupted: Its database is missing, damaged, or another collection's.
@@ -62,26 +65,33 @@ class Collection:
         *,
         config: CollectionsConfig,
         builders: Executor,
+        clock: SteadyClock | None = None,
         create: bool = False,
+        on_health: Callable[[str, bool], None] = lambda _name, _healthy: None,
     ) -> None:
         spec = definition.spec
-        self._definition = definition
-        self._refusal: ServingError | None = None
+        clock = clock or SteadyClock()
+        self._on_health = on_health
         path = folder / RECORDS_FILE
         connection = open_records(path, spec, definition.uid, create=create, max_bytes=config.max_database_bytes)
-        self._reader = RecordReader(path, dimension=spec.dimension, with_sources=spec.retain_source, name=spec.name)
+        reader = RecordReader(path, dimension=spec.dimension, with_sources=spec.retain_source, name=spec.name)
         try:
-            self._index = DerivedIndex(
-                folder / INDEX_FOLDER, definition, reader=self._reader, config=config, builders=builders
-            )
+            expiry = Expiry(reader.expiring(), clock)
+            index = DerivedIndex(folder / INDEX_FOLDER, definition, reader=reader, config=config, builders=builders)
         except BaseException:
-            self._reader.close()
-            connection.close(True)
+            reader.close()
+            close_database(connection)
             raise
+        super().__init__(definition, reader, index, expiry=expiry, clock=clock)
+        self._config = config
         self._writer = Writer(
-            connection, name=spec.name, on_commit=self._index.on_commit, on_death=self._on_writer_death
+            connection, name=spec.name, clock=clock, on_commit=self._on_commit, on_death=self._on_writer_death
         )
-        self._write_calls = WriteCalls(spec, self._writer, remembered=config.remembered_requests)
+        self._write_calls = WriteCalls(
+            spec, self._writer, lambda: self._index.view, remembered=config.remembered_requests
+        )
+        self.redefining = threading.Lock()
+        """Held while the definition changes."""
         self._index.follow(self._writer)
 
     @property
@@ -89,159 +99,22 @@ class Collection:
         """What the catalogue knows of it."""
         return self._definition
 
+    @property
+    def is_healthy(self) -> bool:
+        """Whether all of it answers: no record is damaged, and writes and searches are accepted."""
+        return self._refusal is None and not self._index.view.damaged
+
     def info(self) -> CollectionInfo:
         """Returns the collection as it stands."""
-        view = self._index.view
+        view = self._visible()
         return CollectionInfo(
             spec=self._definition.spec,
             create_time=self._definition.create_time,
             update_time=self._definition.update_time,
             record_count=view.record_count,
             sequence=view.sequence,
-            indexed_count=view.base_alive_count,
-            index_kind=IndexKind.EXACT if view.graph is None else IndexKind.HNSW,
+            index=index_status(self._definition.spec, view, self._index, self._config, self.recall.estimate()),
         )
-
-    def upsert(
-        self, writes: Sequence[RecordWrite], *, space: str, allow_partial: bool = False, request_id: str = ""
-    ) -> WriteOutcome:
-        """Writes records, in place of those of the same id.
-
-        Args:
-            writes: At most `MAX_BATCH_RECORDS`, each id once.
-            space: Space their vectors belong to; empty where the collection is for raw vectors.
-            allow_partial: Writes the good records although others are bad; otherwise all are written, or none.
-            request_id: A repeated call under the same id is not done twice and returns the same.
-
-        Returns:
-            The new versions, and with `allow_partial` what was wrong with the others.
-
-        Raises:
-            SpaceMismatch: The vectors belong to another space, whatever their dimension.
-            InvalidInput: Bad records (a subclass where all are bad in the same way); `item_errors` says which.
-            VersionMismatch: An `if_version` did not hold; `item_errors` says which.
-            StorageFull: The disk has no room.
-        """
-        self._check_in_service()
-        return self._write_calls.upsert(writes, space=space, allow_partial=allow_partial, request_id=request_id)
-
-    def update_metadata(
-        self,
-        identifier: str,
-        metadata: Mapping[str, MetadataValue],
-        *,
-        if_version: int | None = None,
-        request_id: str = "",
-    ) -> WriteOutcome:
-        """Replaces one record's metadata; its vector stays, its version rises.
-
-        Args:
-            identifier: Id of the record.
-            metadata: All of its new metadata.
-            if_version: Write only where the stored version equals this.
-            request_id: As in `upsert`.
-
-        Returns:
-            The new version.
-
-        Raises:
-            RecordNotFound: There is no such record.
-            VersionMismatch: It has another version.
-            InvalidInput: The id or a metadata value cannot be stored.
-            StorageFull: The disk has no room.
-        """
-        self._check_in_service()
-        return self._write_calls.update_metadata(identifier, metadata, if_version=if_version, request_id=request_id)
-
-    def delete(self, ids: Sequence[str], *, request_id: str = "") -> WriteOutcome:
-        """Deletes records; ids that are not there are no error.
-
-        Args:
-            ids: At most `MAX_BATCH_RECORDS`.
-            request_id: As in `upsert`.
-
-        Returns:
-            Per id the sequence of its deletion, 0 where there was nothing to delete.
-
-        Raises:
-            InvalidInput: Something is no id; `item_errors` says which.
-            StorageFull: The disk has no room even for this.
-        """
-        self._check_in_service()
-        return self._write_calls.delete(ids, request_id=request_id)
-
-    def get(self, ids: Sequence[str], *, min_sequence: int = 0) -> list[Record | None]:
-        """Returns records by id.
-
-        Args:
-            ids: At most `MAX_BATCH_RECORDS`.
-            min_sequence: A sequence this collection has returned; what it wrote is seen.
-
-        Returns:
-            Per id its record, `None` where there is none.
-
-        Raises:
-            InvalidInput: Something is no id.
-            Corrupted: A record is not what was written.
-            VersionMismatch: `min_sequence` lies in the future.
-        """
-        self._check_in_service()
-        encoded = encode_ids(ids)
-        check_sequence(min_sequence, self._index.view.sequence)
-        records = self._reader.by_ids(tuple(set(encoded)))
-        return [records.get(identifier) for identifier in encoded]
-
-    def count(self) -> int:
-        """Returns how many records the collection holds."""
-        self._check_in_service()
-        return self._index.view.record_count
-
-    def search(
-        self,
-        queries: NDArray[np.float32],
-        *,
-        space: str,
-        k: int,
-        exact: bool = False,
-        score_threshold: float | None = None,
-        with_records: bool = False,
-        min_sequence: int = 0,
-    ) -> list[Hits]:
-        """Returns the nearest records of each query, as of one committed state.
-
-        Args:
-            queries: `[m, d]`, at most `MAX_QUERIES`.
-            space: Space they belong to; empty where the collection is for raw vectors.
-            k: Neighbours a query, in [1, `MAX_K`].
-            exact: Scores every record, whatever index there is.
-            score_threshold: Leaves out lower scores.
-            with_records: Returns the records too.
-            min_sequence: A sequence this collection has returned; what it wrote is seen.
-
-        Returns:
-            One entry a query, best first; equal scores in the order in which their vectors were written.
-
-        Raises:
-            SpaceMismatch: The queries belong to another space, whatever their dimension.
-            DimensionMismatch: They have another width.
-            InvalidInput: A query is zero (cosine), NaN or infinite; or k is below 1.
-            InputTooLarge: k or the number of queries is over its limit.
-            VersionMismatch: `min_sequence` lies in the future.
-            Corrupted: A record that might belong into the answer is damaged.
-        """
-        self._check_in_service()
-        spec = self._definition.spec
-        check_space(spec, space)
-        prepared = prepare_queries(spec, queries)
-        check_k(k, score_threshold)
-        check_sequence(min_sequence, self._index.view.sequence)
-
-        def search(view: IndexView) -> list[Found]:
-            return view.search(prepared, k, exact=exact, score_threshold=score_threshold)
-
-        if with_records:
-            return hits_with_records(lambda: self._index.view, search, self._reader)
-        return hits_without_records(search(self._index.view))
 
     def settle(self, timeout_s: float) -> bool:
         """Waits until no index build runs; searches need not wait for it.
@@ -254,32 +127,61 @@ class Collection:
         """
         return self._index.settle(timeout_s)
 
-    def list(self, *, page_size: int, after_id: str = "") -> list[Record]:
-        """Returns records in the bytewise order of their ids.
+    def scrub(self, pace: Pace) -> None:
+        """Compares what is stored with its checksums; damage is repaired from the record, or taken out of service.
 
         Args:
-            page_size: Most records to return, at least 1; above `MAX_PAGE_RECORDS` it is taken as that.
-            after_id: Where the last page ended; empty: from the beginning.
+            pace: How fast.
+        """
+        try:
+            scrub(self._index, self._reader, self._definition.spec.dimension, pace)
+        except Corrupted as error:
+            detail = {"collection": self._definition.spec.name, "detail": error.message}
+            logger.critical("collection is out of service", extra=detail)
+            self._refusal = error
+        self._tell()
 
-        Returns:
-            Fewer than asked for only at the end.
+    def add_fields(self, fields: Sequence[FieldDefinition]) -> None:
+        """Fills those of some fields that are new from the record; returns once filters may name them.
+
+        Args:
+            fields: Some, or all, that are declared already.
 
         Raises:
-            InvalidInput: `page_size` is below 1, or `after_id` is no id.
-            Corrupted: A record is not what was written.
+            InvalidInput: One cannot be declared.
+            FailedPrecondition: One is declared with another type, or a record contradicts it.
+            Corrupted: A record is damaged.
         """
         self._check_in_service()
-        if page_size < 1:
-            raise InvalidInput(f"page_size ({page_size}) must be at least 1", page_size=page_size)
-        return self._reader.page(encode_id(after_id) if after_id else b"", min(page_size, MAX_PAGE_RECORDS))
+        check_fields(fields)
+        new = new_fields(self._definition.spec.fields, fields)
+        if new:
+            self._index.declare(new)
+
+    def copy_records(self, target: Path, *, cancelled: Callable[[], bool]) -> None:
+        """Copies the record as of one committed state, while writes go on.
+
+        Args:
+            target: Database file to make.
+            cancelled: Asked often; where it says so, the copy ends early and is unusable.
+
+        Raises:
+            Corrupted: The record is damaged.
+            StorageFull: The disk has no room.
+        """
+        self._check_in_service()
+        self._reader.copy_to(target, cancelled=cancelled)
 
     def redefine(self, definition: Definition) -> None:
-        """Takes over what the catalogue changed.
+        """Takes over what the catalogue changed, and drops the fields that are declared no more.
 
         Args:
             definition: Of the same collection.
         """
         self._definition = definition
+        self._index.respec(definition.spec)
+        self._index.keep_fields([field.name for field in definition.spec.fields])
+        self.recall.target_recall = definition.spec.index.target_recall
 
     def close(self, *, deleted: bool = False) -> None:
         """Finishes accepted writes, gives up a running index build, and closes the files.
@@ -297,9 +199,17 @@ class Collection:
         self._reader.close()
         self._writer.close()
 
-    def _check_in_service(self) -> None:
-        if self._refusal is not None:
-            raise type(self._refusal)(self._refusal.message, **self._refusal.metadata)
+    def _on_commit(self, changes: IndexChanges, sequence: int) -> None:
+        was_healthy = self.is_healthy
+        # In this order, so that no view shows a record that has expired: see `Expiry.visible`.
+        self._expiry.expect(changes.expiring)
+        self._index.on_commit(changes, sequence)
+        self._expiry.forget(changes.unexpiring)
+        if not was_healthy:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._on_health(self._definition.spec.name, self.is_healthy)
 
     def _on_writer_death(self, error: BaseException) -> None:
         # The index may lack what was committed last: no answer is better than one that misses an acknowledged record.
@@ -308,3 +218,4 @@ class Collection:
             f"collection {name!r} has stopped ({type(error).__name__}); see the server's log and restart it",
             collection=name,
         )
+        self._tell()

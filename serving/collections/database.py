@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,14 +13,25 @@ import apsw
 
 from serving.errors import Corrupted, FailedPrecondition, ServingError, StorageFull, Unavailable
 
-__all__ = ["PAGE_BYTES", "Schema", "disk_error", "open_database", "read_scalar", "storage_error", "storage_errors"]
+__all__ = [
+    "PAGE_BYTES",
+    "Schema",
+    "close_database",
+    "disk_error",
+    "open_database",
+    "read_scalar",
+    "storage_error",
+    "storage_errors",
+]
+
+logger = logging.getLogger(__name__)
 
 PAGE_BYTES = 16_384
 """Ten records of 384 dimensions a page; 4 KiB pages take 25 % more room and 40 % more time."""
 _BUSY_MS = 5_000
 _WAL_KEPT_BYTES = 64 << 20
 _FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_FULL_RESULTS = frozenset({apsw.SQLITE_IOERR_SHMSIZE, apsw.SQLITE_IOERR_WRITE})
+_FULL_RESULTS = frozenset({apsw.SQLITE_IOERR_SHMSIZE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +40,33 @@ class Schema:
 
     application_id: int
     """SQLite's `application_id`: which kind of file this is."""
-    version: int
-    """SQLite's `user_version`: raised with every change of the tables."""
     statements: str
-    """Creates the tables of this version."""
+    """Creates the tables of version 1."""
+    migrations: tuple[str, ...] = ()
+    """The statements that lead from version 1 to 2, from 2 to 3, ...
+
+    A new database goes through all of them, so that it equals a migrated one.
+    """
+
+    @property
+    def version(self) -> int:
+        """SQLite's `user_version`: raised with every change of the tables."""
+        return 1 + len(self.migrations)
+
+    def migrate(self, connection: apsw.Connection, version: int) -> None:
+        """Brings the tables of an older version forward, inside a transaction of the caller's.
+
+        Args:
+            connection: To a database of that version.
+            version: In [1, `version`].
+        """
+        for statements in self.migrations[version - 1 :]:
+            connection.execute(statements)
+        connection.execute(f"PRAGMA user_version={self.version}")
 
 
 def open_database(path: Path, schema: Schema, *, create: bool, max_bytes: int | None = None) -> apsw.Connection:
-    """Opens a database for reading and writing.
+    """Opens a database for reading and writing; one that an older diptych wrote is migrated, wholly or not at all.
 
     Args:
         path: Database file.
@@ -58,9 +89,21 @@ def open_database(path: Path, schema: Schema, *, create: bool, max_bytes: int | 
             _configure(connection, max_bytes)
             _check_or_create(connection, path, schema, create)
     except BaseException:
-        connection.close()
+        close_database(connection)
         raise
     return connection
+
+
+def close_database(connection: apsw.Connection) -> None:
+    """Closes a database, whatever the disk says to that: its log keeps what the database could not take.
+
+    Args:
+        connection: Of any state; closing twice is harmless.
+    """
+    try:
+        connection.close(True)
+    except apsw.Error:
+        logger.warning("database did not close cleanly", exc_info=True)
 
 
 def _configure(connection: apsw.Connection, max_bytes: int | None) -> None:
@@ -87,7 +130,7 @@ def _check_or_create(connection: apsw.Connection, path: Path, schema: Schema, cr
         with connection:
             connection.execute(schema.statements)
             connection.execute(f"PRAGMA application_id={schema.application_id}")
-            connection.execute(f"PRAGMA user_version={schema.version}")
+            schema.migrate(connection, 1)
         return
     application_id = read_scalar(connection, "PRAGMA application_id")
     if application_id != schema.application_id:
@@ -99,6 +142,12 @@ def _check_or_create(connection: apsw.Connection, path: Path, schema: Schema, cr
             found_version=version,
             supported_version=schema.version,
         )
+    if version < 1:
+        raise Corrupted(f"{path} has no data format ({version}); restore it from a backup", path=path)
+    if version < schema.version:
+        with connection:
+            schema.migrate(connection, version)
+        logger.info("database migrated", extra={"path": str(path), "version": schema.version})
 
 
 def read_scalar(connection: apsw.Connection, statement: str) -> int:

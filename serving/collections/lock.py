@@ -8,7 +8,7 @@ from pathlib import Path
 
 from serving.errors import FailedPrecondition
 
-__all__ = ["FolderLock"]
+__all__ = ["LOCK_FILE", "FolderLock"]
 
 LOCK_FILE = "LOCK"
 

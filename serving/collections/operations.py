@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-from serving.collections.transaction import RecordTransaction, StoredVersion
-from serving.collections.types import WriteOutcome
+from serving.collections.filters.conditions import Condition
+from serving.collections.filters.holds import holds
+from serving.collections.index.view import IndexView
+from serving.collections.transaction import RecordTransaction, StoredRecord
+from serving.collections.types import MetadataValue, WriteOutcome
 from serving.collections.validation import PreparedWrite, batch_error
 from serving.errors import RecordNotFound, ServingError, VersionMismatch
 
-__all__ = ["delete_records", "update_metadata", "upsert_records"]
+__all__ = ["delete_expired", "delete_matching", "delete_records", "update_metadata", "upsert_records"]
 
-_ABSENT = StoredVersion(key=0, version=0)
+_ABSENT = StoredRecord(key=0, version=0)
 
 
 def upsert_records(
@@ -37,10 +40,11 @@ def upsert_records(
     """
     count = len(writes) + len(errors)
     stored = transaction.find(write.id for write in writes)
+    standing = {write.id: _standing(transaction, stored.get(write.id)) or _ABSENT for write in writes}
     conflicts = {
-        write.index: _version_error(write.id, stored.get(write.id, _ABSENT), write.if_version)
+        write.index: _version_error(write.id, standing[write.id], write.if_version)
         for write in writes
-        if write.if_version not in (None, stored.get(write.id, _ABSENT).version)
+        if write.if_version not in (None, standing[write.id].version)
     }
     failed: dict[int, ServingError] = {**errors, **conflicts}
     if failed and not allow_partial:
@@ -53,14 +57,20 @@ def upsert_records(
 
 
 def update_metadata(
-    transaction: RecordTransaction, identifier: bytes, metadata: bytes, *, if_version: int | None
+    transaction: RecordTransaction,
+    identifier: bytes,
+    metadata: bytes,
+    values: Mapping[str, MetadataValue],
+    *,
+    if_version: int | None,
 ) -> WriteOutcome:
-    """Replaces one record's metadata.
+    """Replaces one record's metadata; when it expires stays.
 
     Args:
         transaction: The writer's.
         identifier: Encoded id.
         metadata: Encoded.
+        values: The same, as the columns take it.
         if_version: Write only where the stored version equals this.
 
     Returns:
@@ -70,13 +80,13 @@ def update_metadata(
         RecordNotFound: There is no such record.
         VersionMismatch: It has another version.
     """
-    stored = transaction.find([identifier]).get(identifier)
+    stored = _standing(transaction, transaction.find([identifier]).get(identifier))
     if stored is None:
         name = identifier.decode("utf-8")
         raise RecordNotFound(f"there is no record {name!r}", record_id=name)
     if if_version not in (None, stored.version):
         raise _version_error(identifier, stored, if_version)
-    version = transaction.put_metadata(stored, metadata)
+    version = transaction.put_metadata(stored, metadata, values)
     return WriteOutcome(sequence=transaction.sequence, versions=(version,))
 
 
@@ -91,7 +101,7 @@ def delete_records(transaction: RecordTransaction, ids: Sequence[bytes]) -> Writ
         Per id the sequence of its deletion, 0 where there was nothing to delete.
     """
     stored = transaction.find(set(ids))
-    present = [identifier for identifier in dict.fromkeys(ids) if identifier in stored]
+    present = [identifier for identifier in dict.fromkeys(ids) if _standing(transaction, stored.get(identifier))]
     removed = transaction.remove([stored[identifier] for identifier in present])
     versions = dict(zip(present, removed, strict=True))
     return WriteOutcome(
@@ -99,7 +109,61 @@ def delete_records(transaction: RecordTransaction, ids: Sequence[bytes]) -> Writ
     )
 
 
-def _version_error(identifier: bytes, stored: StoredVersion, if_version: int | None) -> VersionMismatch:
+def delete_matching(transaction: RecordTransaction, view: IndexView, where: Condition) -> WriteOutcome:
+    """Deletes the records for which a filter holds, this transaction's own among them.
+
+    Args:
+        transaction: The writer's.
+        view: The index as of the last commit.
+        where: The filter.
+
+    Returns:
+        Per deleted record the sequence of its deletion.
+
+    Raises:
+        InvalidInput: The declared fields cannot answer the filter.
+        Corrupted: A record is damaged: nobody knows whether it matches.
+    """
+    keys = set(view.matching(where).living_keys().tolist())
+    # Other callers' writes in the same commit come first; no view shows them yet.
+    pending = [(added.key, added.metadata) for added in transaction.changes.added]
+    pending += [(changed.key, changed.metadata) for changed in transaction.changes.versions]
+    for key, metadata in pending:
+        if holds(where, metadata):
+            keys.add(key)
+        else:
+            keys.discard(key)
+    keys.difference_update(transaction.changes.removed)
+    stored = transaction.find_keys(sorted(keys))
+    removed = transaction.remove([record for record in stored if not _expired(transaction, record)])
+    return WriteOutcome(sequence=transaction.sequence, versions=tuple(removed))
+
+
+def delete_expired(transaction: RecordTransaction, keys: Iterable[int]) -> WriteOutcome:
+    """Deletes records that have expired.
+
+    Args:
+        transaction: The writer's.
+        keys: Of those that are due.
+
+    Returns:
+        The sequence of each deletion; those that were gone already are left out.
+    """
+    stored = transaction.find_keys(keys)
+    removed = transaction.remove([record for record in stored if _expired(transaction, record)])
+    return WriteOutcome(sequence=transaction.sequence, versions=tuple(removed))
+
+
+def _standing(transaction: RecordTransaction, stored: StoredRecord | None) -> StoredRecord | None:
+    """Returns where a record stands; `None` where there is none, or it has expired and is only not deleted yet."""
+    return None if stored is None or _expired(transaction, stored) else stored
+
+
+def _expired(transaction: RecordTransaction, stored: StoredRecord) -> bool:
+    return stored.expire_us is not None and stored.expire_us <= transaction.now_us
+
+
+def _version_error(identifier: bytes, stored: StoredRecord, if_version: int | None) -> VersionMismatch:
     name = identifier.decode("utf-8")
     state = f"is at version {stored.version}" if stored.version else "does not exist (version 0)"
     return VersionMismatch(

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.collections.clock import moment_of
 from serving.collections.metadata_codec import decode_metadata
 from serving.collections.types import Record
 from serving.errors import Corrupted
@@ -31,6 +32,8 @@ class RecordRow(NamedTuple):
     metadata: bytes
     fingerprint: bytes
     checksum: int
+    expire_us: int | None = None
+    """Microseconds since 1970 from which on it is no more."""
 
 
 class SourceRow(NamedTuple):
@@ -55,7 +58,8 @@ def record_checksum(row: RecordRow) -> int:
     checksum = zlib.crc32(_HEADER.pack(row.key, row.version, *lengths))
     for part in (row.id, row.vector, row.metadata, row.fingerprint):
         checksum = zlib.crc32(part, checksum)
-    return checksum
+    # Rows without it keep the checksum that format 1 gave them.
+    return checksum if row.expire_us is None else zlib.crc32(struct.pack("<q", row.expire_us), checksum)
 
 
 def source_checksum(key: int, source_type: bytes, content: bytes) -> int:
@@ -119,4 +123,5 @@ def decode_record(row: RecordRow, source: SourceRow | None, dimension: int) -> R
         source=source.content if source is not None else None,
         source_type=source.type.decode("utf-8") if source is not None else "",
         fingerprint=row.fingerprint.decode("utf-8"),
+        expire_time=None if row.expire_us is None else moment_of(row.expire_us),
     )

@@ -6,18 +6,17 @@ from pathlib import Path
 
 import apsw
 
-from serving.collections.database import Schema, open_database, read_scalar, storage_errors
+from serving.collections.database import Schema, close_database, open_database, read_scalar, storage_errors
 from serving.collections.types import CollectionSpec
 from serving.errors import Corrupted
 
-__all__ = ["RECORDS_SCHEMA", "open_records", "read_sequence", "write_sequence"]
+__all__ = ["RECORDS_SCHEMA", "adopt_records", "open_records", "read_sequence", "write_sequence"]
 
 # A record's key is the sequence that wrote its vector: rows are appended in key order, and what an index built at some
 # sequence lacks is one range of keys. Sources live apart, so that scanning vectors reads no text or images. All that a
 # caller brought is a BLOB: a damaged byte is then a checksum's business, never a decoding error of the database.
 RECORDS_SCHEMA = Schema(
     application_id=0x64695243,
-    version=1,
     statements="""
         CREATE TABLE collection (
             only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -50,6 +49,13 @@ RECORDS_SCHEMA = Schema(
             outcome TEXT NOT NULL
         ) STRICT;
     """,
+    migrations=(
+        # Version 2: records that expire, in microseconds since 1970.
+        """
+        ALTER TABLE records ADD COLUMN expire_us INTEGER;
+        CREATE INDEX records_by_expiry ON records (expire_us) WHERE expire_us IS NOT NULL;
+        """,
+    ),
 )
 
 
@@ -74,17 +80,44 @@ def open_records(
     """
     connection = open_database(path, RECORDS_SCHEMA, create=create, max_bytes=max_bytes)
     expected = (uid, spec.space, spec.dimension, spec.metric.value)
-    with storage_errors(f"collection {spec.name!r}", connection):
-        if create:
-            connection.execute("INSERT OR IGNORE INTO collection VALUES (1, ?, ?, ?, ?, 0)", expected)
-        found = connection.execute("SELECT uid, space, dimension, metric FROM collection").fetchone()
-    if found != expected:
-        connection.close(True)
-        raise Corrupted(
-            f"{path} is not the database of collection {spec.name!r}: it says {found}, the catalogue says {expected}",
-            collection=spec.name,
-        )
+    try:
+        with storage_errors(f"collection {spec.name!r}", connection):
+            if create:
+                connection.execute("INSERT OR IGNORE INTO collection VALUES (1, ?, ?, ?, ?, 0)", expected)
+            found = connection.execute("SELECT uid, space, dimension, metric FROM collection").fetchone()
+        if found != expected:
+            raise Corrupted(
+                f"{path} is not the database of collection {spec.name!r}: it says {found}, "
+                f"the catalogue says {expected}",
+                collection=spec.name,
+            )
+    except BaseException:
+        close_database(connection)
+        raise
     return connection
+
+
+def adopt_records(path: Path, spec: CollectionSpec, uid: str) -> None:
+    """Makes a copied database the one of a new collection, durably.
+
+    Args:
+        path: Database file, of this version of the format or an older one.
+        spec: The new collection; its space, dimension and metric are those of the copied one.
+        uid: The new collection's.
+
+    Raises:
+        Corrupted: It is damaged, or of another space, dimension or metric.
+        FailedPrecondition: It was written by a newer diptych.
+        StorageFull: The disk has no room.
+    """
+    connection = open_database(path, RECORDS_SCHEMA, create=False)
+    try:
+        with storage_errors(f"collection {spec.name!r}", connection):
+            connection.execute("UPDATE collection SET uid = ?", (uid,))
+            connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    finally:
+        connection.close(True)
+    open_records(path, spec, uid, create=False).close(True)
 
 
 def read_sequence(connection: apsw.Connection) -> int:

@@ -5,22 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Iterable, Sequence
+from typing import cast
 
-from serving import errors as error_tree
 from serving.collections.transaction import RecordTransaction
 from serving.collections.types import WriteOutcome
 from serving.collections.validation import PreparedWrite
-from serving.errors import InvalidInput, ServingError
+from serving.errors import InvalidInput
+from serving.stored_errors import error_from_json, error_to_json
 
 __all__ = ["digest_ids", "digest_writes", "once"]
-
-_ERROR_CLASSES: Mapping[str, type[ServingError]] = {
-    value.__name__: value
-    for value in vars(error_tree).values()
-    if isinstance(value, type) and issubclass(value, ServingError)
-}
 
 
 def once(
@@ -89,6 +83,8 @@ def digest_writes(writes: Iterable[PreparedWrite], *, errors: Iterable[int], all
             state.update(struct.pack("<Q", len(part)))
             state.update(part)
         state.update(struct.pack("<qq?", write.index, version, write.source is not None))
+        if write.expire_us is not None:
+            state.update(struct.pack("<q", write.expire_us))
     return state.digest()
 
 
@@ -109,10 +105,7 @@ def digest_ids(kind: str, ids: Iterable[bytes]) -> bytes:
 
 
 def _encode_outcome(outcome: WriteOutcome) -> str:
-    errors = {
-        str(index): [type(error).__name__, str(error), dict(getattr(error, "metadata", {}))]
-        for index, error in outcome.errors.items()
-    }
+    errors = {str(index): error_to_json(error) for index, error in outcome.errors.items()}
     return json.dumps({"sequence": outcome.sequence, "versions": _to_runs(outcome.versions), "errors": errors})
 
 
@@ -121,12 +114,8 @@ def _decode_outcome(text: str) -> WriteOutcome:
     return WriteOutcome(
         sequence=stored["sequence"],
         versions=_from_runs(stored["versions"]),
-        errors={int(index): _decode_error(*error) for index, error in stored["errors"].items()},
+        errors={int(index): error_from_json(error) for index, error in stored["errors"].items()},
     )
-
-
-def _decode_error(name: str, message: str, metadata: dict[str, Any]) -> ServingError:
-    return _ERROR_CLASSES[name](message, **metadata)
 
 
 def _to_runs(versions: Sequence[int]) -> list[list[int]]:

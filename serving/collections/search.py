@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.collections.config import MAX_K
+from serving.collections.filters.conditions import Condition
+from serving.collections.filters.holds import holds
 from serving.collections.index.view import Found, IndexView
 from serving.collections.record_reader import RecordReader
 from serving.collections.types import Hits, Record
@@ -69,17 +71,22 @@ def hits_without_records(found: Sequence[Found]) -> list[Hits]:
 
 
 def hits_with_records(
-    current_view: Callable[[], IndexView], search: Callable[[IndexView], list[Found]], reader: RecordReader
+    current_view: Callable[[], IndexView],
+    search: Callable[[IndexView], list[Found]],
+    reader: RecordReader,
+    where: Condition | None = None,
 ) -> list[Hits]:
     """Searches and reads the records found, as one.
 
     A record may be overwritten between the search and the read. Then both are repeated, on the newer index; under a
-    storm of writes the records that keep vanishing are left out: no hit ever carries another vector's record.
+    storm of writes the records that keep vanishing are left out: no hit ever carries another vector's record, nor one
+    that does not match the filter.
 
     Args:
         current_view: Returns the index as it is.
         search: Searches a view.
         reader: Reads the record.
+        where: The filter that the search applies; `None`: none.
 
     Returns:
         One entry a query; versions are those of the records in it.
@@ -87,7 +94,8 @@ def hits_with_records(
     for attempt in range(_ATTEMPTS):
         found = search(current_view())
         keys: NDArray[np.int64] = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *(f.keys for f in found)]))
-        records = reader.by_keys(keys.tolist())
+        stored = reader.by_keys(keys.tolist())
+        records = {key: one for key, one in stored.items() if where is None or holds(where, one.metadata)}
         if len(records) == len(keys) or attempt == _ATTEMPTS - 1:
             break
     return [_join(item, records) for item in found]

@@ -10,12 +10,18 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.collections.index_types import IndexKind, IndexSpec, IndexStatus
+
 __all__ = [
     "CollectionInfo",
     "CollectionSpec",
+    "FieldDefinition",
+    "FieldType",
     "GeoPoint",
     "Hits",
     "IndexKind",
+    "IndexSpec",
+    "IndexStatus",
     "MetadataValue",
     "Metric",
     "Record",
@@ -36,6 +42,26 @@ MetadataValue = str | int | float | bool | datetime | GeoPoint | tuple[str, ...]
 """One metadata value. Integers are 64-bit signed; datetimes are UTC with microseconds; NaN is refused."""
 
 
+class FieldType(StrEnum):
+    """What the values of a declared metadata field are."""
+
+    STRING = "string"
+    INTEGER = "integer"
+    FLOAT = "float"
+    BOOL = "bool"
+    TIMESTAMP = "timestamp"
+    STRING_LIST = "string_list"
+    GEO_POINT = "geo_point"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldDefinition:
+    """A metadata field that filters may name; other metadata is kept, but cannot be filtered by."""
+
+    name: str
+    type: FieldType
+
+
 class Metric(StrEnum):
     """How closeness is scored; higher is closer, always (l2: minus the squared distance)."""
 
@@ -44,17 +70,9 @@ class Metric(StrEnum):
     L2 = "l2"
 
 
-class IndexKind(StrEnum):
-    """How neighbours are found."""
-
-    AUTO = "auto"
-    EXACT = "exact"
-    HNSW = "hnsw"
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CollectionSpec:
-    """What a collection is, fixed at its creation."""
+    """What a collection is; fixed at its creation, but for the display name, the fields and the index."""
 
     name: str
     """`^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$`."""
@@ -65,11 +83,14 @@ class CollectionSpec:
     metric: Metric = Metric.COSINE
     encoder: str = ""
     """Name of the encoder that embeds text and images for it; empty where it takes vectors only."""
-    index: IndexKind = IndexKind.AUTO
+    index: IndexSpec = field(default_factory=IndexSpec)
+    """Index it is asked to have; an update may change it."""
     display_name: str = ""
-    """For people; the only part that an update may change."""
+    """For people; an update may change it."""
     retain_source: bool = False
     """Whether the text or image a record was embedded from is kept."""
+    fields: tuple[FieldDefinition, ...] = ()
+    """Metadata fields that filters may name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,10 +103,18 @@ class CollectionInfo:
     record_count: int
     sequence: int
     """The number of the last write; a record's version is the sequence that wrote it."""
-    indexed_count: int
-    """Records in the built base of the index; the rest are searched exactly."""
-    index_kind: IndexKind
-    """What answers now: `exact` or `hnsw`."""
+    index: IndexStatus
+    """The index as it stands."""
+
+    @property
+    def index_kind(self) -> IndexKind:
+        """What answers now, in a word."""
+        return self.index.kind
+
+    @property
+    def indexed_count(self) -> int:
+        """Records in the index; the rest are compared one by one."""
+        return self.index.indexed_count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +137,8 @@ class RecordWrite:
     origin: bytes = b""
     """What the vector was computed from, where the caller did not bring it. A repeated request is recognised by this,
     since the last bits of a computed vector depend on the batch it was computed in."""
+    expire_time: datetime | None = None
+    """From when on the record is no more, with a time zone, to the microsecond; `None`: it stays."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +152,8 @@ class Record:
     source: bytes | None = None
     source_type: str = ""
     fingerprint: str = ""
+    expire_time: datetime | None = None
+    """In UTC; `None`: it stays."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.collections.clock import microseconds_of
 from serving.collections.config import MAX_BATCH_RECORDS, MAX_ID_BYTES, MAX_REQUEST_ID_BYTES
+from serving.collections.filters.fields import contradiction
 from serving.collections.metadata_codec import encode_metadata
-from serving.collections.types import CollectionSpec, RecordWrite
+from serving.collections.types import CollectionSpec, FieldDefinition, MetadataValue, RecordWrite
 from serving.collections.vectors import prepare_vectors
 from serving.errors import InputTooLarge, InvalidInput, ServingError
 
@@ -23,6 +25,7 @@ __all__ = [
     "encode_ids",
     "encode_request_id",
     "prepare_writes",
+    "without_contradictions",
 ]
 
 _NAMED_INDICES = 20
@@ -38,10 +41,13 @@ class PreparedWrite:
     vector: NDArray[np.float32]
     origin: bytes
     metadata: bytes
+    values: Mapping[str, MetadataValue]
+    """The metadata as the columns take it."""
     fingerprint: bytes
     if_version: int | None
     source: bytes | None
     source_type: bytes
+    expire_us: int | None = None
 
 
 def encode_id(identifier: str) -> bytes:
@@ -170,6 +176,24 @@ def prepare_writes(
     return prepared, errors
 
 
+def without_contradictions(
+    writes: Sequence[PreparedWrite], errors: Mapping[int, ServingError], fields: Sequence[FieldDefinition]
+) -> tuple[list[PreparedWrite], dict[int, ServingError]]:
+    """Takes out of a batch the records whose metadata contradicts declared fields.
+
+    Args:
+        writes: The good records so far.
+        errors: Per bad index what is wrong with it.
+        fields: The collection's.
+
+    Returns:
+        The records that are still good, and all errors.
+    """
+    found = {write.index: contradiction(fields, write.values) for write in writes} if fields else {}
+    refused: dict[int, ServingError] = {index: error for index, error in found.items() if error is not None}
+    return [write for write in writes if write.index not in refused], {**errors, **refused}
+
+
 def _prepare(spec: CollectionSpec, index: int, write: RecordWrite, vector: NDArray[np.float32]) -> PreparedWrite:
     if write.if_version is not None and write.if_version < 0:
         raise InvalidInput(f"if_version ({write.if_version}) must be 0 (no such record) or a version")
@@ -183,11 +207,23 @@ def _prepare(spec: CollectionSpec, index: int, write: RecordWrite, vector: NDArr
         vector=vector,
         origin=write.origin,
         metadata=encode_metadata(write.metadata).encode("utf-8"),
+        values=write.metadata,
         fingerprint=fingerprint,
         if_version=write.if_version,
         source=write.source if spec.retain_source else None,
         source_type=source_type if spec.retain_source else b"",
+        expire_us=_expire_us(write),
     )
+
+
+def _expire_us(write: RecordWrite) -> int | None:
+    if write.expire_time is None:
+        return None
+    if write.expire_time.utcoffset() is None:
+        raise InvalidInput(
+            f"record {write.id!r}: expire_time {write.expire_time.isoformat()} has no time zone; give it one"
+        )
+    return microseconds_of(write.expire_time)
 
 
 def batch_error(errors: Mapping[int, ServingError], count: int) -> ServingError:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import apsw
 
+from serving.collections.clock import SteadyClock
 from serving.collections.database import storage_error
 from serving.collections.record_schema import read_sequence, write_sequence
 from serving.collections.transaction import IndexChanges, RecordTransaction
@@ -63,6 +64,7 @@ class Writer:
     Args:
         connection: To the collection's database; the writer owns and closes it.
         name: The collection's name, for messages.
+        clock: Tells the time of each commit.
         on_commit: Told, in order and in the writer's thread, what each commit changed and the sequence it reached.
         on_death: Told once if the thread dies of something unforeseen.
     """
@@ -72,11 +74,13 @@ class Writer:
         connection: apsw.Connection,
         *,
         name: str,
+        clock: SteadyClock,
         on_commit: Callable[[IndexChanges, int], None],
         on_death: Callable[[BaseException], None],
     ) -> None:
         self._connection = connection
         self._name = name
+        self._clock = clock
         self._on_commit = on_commit
         self._on_death = on_death
         self._sequence = read_sequence(connection)
@@ -201,7 +205,7 @@ class Writer:
             errand.fail(error)
 
     def _commit(self, group: list[_Write]) -> None:
-        transaction = RecordTransaction(self._connection, self._sequence)
+        transaction = RecordTransaction(self._connection, self._sequence, now_us=self._clock.now_us())
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             for write in group:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,7 +11,8 @@ from typing import Final
 
 from models.bundle.encoder import EncoderInfo
 from models.bundle.strict_json import parse_json
-from serving.errors import EncoderNotFound, FailedPrecondition, InvalidInput
+from serving.collections.durable import replace_file
+from serving.errors import EncoderNotFound, FailedPrecondition, InvalidInput, StorageFull
 
 __all__ = ["ALIASES_FILE", "point_alias", "read_aliases", "write_aliases"]
 
@@ -88,20 +89,15 @@ def write_aliases(folder: Path, aliases: Mapping[str, str]) -> None:
         aliases: What each means.
 
     Raises:
+        StorageFull: The disk has no room; the old aliases stay.
         FailedPrecondition: The folder cannot be written.
     """
     file = folder / ALIASES_FILE
-    unfinished = folder / f".{ALIASES_FILE}.{os.getpid()}"
     try:
-        with unfinished.open("w", encoding="utf-8") as stream:
-            json.dump(dict(sorted(aliases.items())), stream, indent=1)
-            stream.write("\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.replace(file)
+        replace_file(file, json.dumps(dict(sorted(aliases.items())), indent=1) + "\n")
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageFull(f"no room to write '{file}'; free disk space, then repeat the call") from error
         raise FailedPrecondition(
             f"'{file}' cannot be written ({error.strerror or error}); make the bundles folder writable for the server"
         ) from error
-    finally:
-        unfinished.unlink(missing_ok=True)

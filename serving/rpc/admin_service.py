@@ -15,7 +15,6 @@ from diptych.version import __version__
 from serving.backend import Backend
 from serving.rpc.encoder_service import encoder_to_wire
 from serving.rpc.limits import published_limits
-from serving.rpc.unimplemented import UNIMPLEMENTED_METHODS
 
 __all__ = ["AdminServicer"]
 
@@ -46,7 +45,6 @@ class AdminServicer(admin_service_pb2_grpc.AdminServiceServicer):
             version=__version__,
             start_time=self._start_time,
             limits=published_limits(),
-            unimplemented_methods=UNIMPLEMENTED_METHODS,
         )
 
     async def GetServerMetrics(

@@ -19,12 +19,17 @@ from diptych.v1 import (
     collection_service_pb2_grpc,
     encoder_service_pb2,
     encoder_service_pb2_grpc,
+    job_service_pb2,
+    job_service_pb2_grpc,
     search_service_pb2,
     search_service_pb2_grpc,
+    snapshot_service_pb2,
+    snapshot_service_pb2_grpc,
 )
 from serving.backend import Backend
 from serving.config import MAX_MESSAGE_BYTES, ServerConfig
 from serving.rpc.admin_service import AdminServicer
+from serving.rpc.collection_metrics import CollectionMetrics
 from serving.rpc.collection_service import CollectionServicer
 from serving.rpc.draining import Drain, DrainAdmission, DrainStreams
 from serving.rpc.encoder_metrics import EncoderMetrics
@@ -32,14 +37,15 @@ from serving.rpc.encoder_service import EncoderServicer
 from serving.rpc.generic_service import generic_service
 from serving.rpc.health_service import HealthServicer
 from serving.rpc.interception import ErrorBoundary
+from serving.rpc.job_service import JobServicer
 from serving.rpc.metrics import CallMetrics
 from serving.rpc.observation import Observation
 from serving.rpc.protocols.descriptors import INFERENCE, TEI_EMBED, TEI_INFO, protocol_service, reflected_pool
 from serving.rpc.protocols.open_inference import OpenInferenceServicer
 from serving.rpc.protocols.tei import TeiServicer
 from serving.rpc.search_service import SearchServicer
+from serving.rpc.snapshot_service import SnapshotServicer
 from serving.rpc.tracing import Tracing
-from serving.rpc.unimplemented import ABSENT_SERVICES, absent_service
 from serving.telemetry.config import LogConfig
 
 __all__ = [
@@ -56,11 +62,13 @@ __all__ = [
 ADMIN = admin_service_pb2.DESCRIPTOR.services_by_name["AdminService"]
 COLLECTIONS = collection_service_pb2.DESCRIPTOR.services_by_name["CollectionService"]
 ENCODERS = encoder_service_pb2.DESCRIPTOR.services_by_name["EncoderService"]
+JOBS = job_service_pb2.DESCRIPTOR.services_by_name["JobService"]
 SEARCH = search_service_pb2.DESCRIPTOR.services_by_name["SearchService"]
+SNAPSHOTS = snapshot_service_pb2.DESCRIPTOR.services_by_name["SnapshotService"]
 # These two packages type their descriptors as the C extension's.
 HEALTH = cast(ServiceDescriptor, health_pb2.DESCRIPTOR.services_by_name["Health"])
 REFLECTION = cast(ServiceDescriptor, reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"])
-OWN_SERVICES: tuple[ServiceDescriptor, ...] = (ADMIN, COLLECTIONS, ENCODERS, SEARCH)
+OWN_SERVICES: tuple[ServiceDescriptor, ...] = (ADMIN, COLLECTIONS, ENCODERS, JOBS, SEARCH, SNAPSHOTS)
 
 SPOKEN = (INFERENCE, TEI_INFO, TEI_EMBED)
 
@@ -97,15 +105,15 @@ def server_options(*, share_port: bool) -> Options:
 
 
 def every_service() -> tuple[ServiceDescriptor, ...]:
-    """Returns all that a server offers or refuses in so many words, but for health and reflection."""
-    return (*OWN_SERVICES, *ABSENT_SERVICES, *(protocol_service(name) for name in SPOKEN))
+    """Returns all that a server offers, but for health and reflection."""
+    return (*OWN_SERVICES, *(protocol_service(name) for name in SPOKEN))
 
 
 def service_names() -> dict[str, tuple[str, ...]]:
     """Returns the full names of the services whose health is reported, by what they need to serve."""
     return {
         "admin": (ADMIN.full_name,),
-        "collections": (COLLECTIONS.full_name, SEARCH.full_name),
+        "collections": (COLLECTIONS.full_name, JOBS.full_name, SEARCH.full_name, SNAPSHOTS.full_name),
         "encoders": (ENCODERS.full_name, INFERENCE, TEI_EMBED, TEI_INFO),
     }
 
@@ -190,15 +198,17 @@ def build_wire(
     health = HealthServicer(drain)
     metrics = CallMetrics()
     metrics.registry.register(EncoderMetrics(backend.pool))
+    metrics.registry.register(CollectionMetrics(backend))
     shown = merge(metrics.registry)
     interceptors = [*watching(metrics, config.logs, tracing), *guarding(drain)]
     server = aio.server(interceptors=interceptors, options=server_options(share_port=config.workers > 1))
     add_encoding(server, backend, config)
     collection_service_pb2_grpc.add_CollectionServiceServicer_to_server(CollectionServicer(backend, health), server)
+    job_service_pb2_grpc.add_JobServiceServicer_to_server(JobServicer(backend, drain), server)
+    snapshot_service_pb2_grpc.add_SnapshotServiceServicer_to_server(SnapshotServicer(backend, drain), server)
     search_service_pb2_grpc.add_SearchServiceServicer_to_server(SearchServicer(backend), server)
     admin_service_pb2_grpc.add_AdminServiceServicer_to_server(AdminServicer(backend, shown), server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
-    server.add_generic_rpc_handlers(tuple(absent_service(service) for service in ABSENT_SERVICES))
     add_reflection(server)
     for name in ("", *(service.full_name for service in every_service())):
         health.set(name, serving=False)

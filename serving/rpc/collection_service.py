@@ -12,18 +12,21 @@ from diptych.v1 import collection_service_pb2_grpc
 from serving.backend import Backend
 from serving.errors import CollectionNotFound, InvalidInput, ServingError
 from serving.ingest import UpsertOptions, upsert
+from serving.rpc.filters import condition_from_wire
 from serving.rpc.health_service import HealthServicer
+from serving.rpc.indexes import index_from_wire
 from serving.rpc.inputs import drafts_from_wire
 from serving.rpc.limits import bounded
 from serving.rpc.metadata import metadata_from_wire
 from serving.rpc.paging import cut_page, key_of_token, page_size_of, token_of_key
-from serving.rpc.records import DEFAULT_PARTS, collection_to_wire, record_to_wire, spec_from_wire
+from serving.rpc.records import DEFAULT_PARTS, collection_to_wire, fields_from_wire, record_to_wire, spec_from_wire
 from serving.rpc.stamps import deadline_of, stamp_of
 from serving.rpc.status import item_errors_to_wire, status_of
-from serving.rpc.unimplemented import filter_refused
 from serving.telemetry.call import note_call, stage
 
 __all__ = ["CollectionServicer"]
+
+_CHANGEABLE = frozenset({"display_name", "fields", "index"})
 
 Context = aio.ServicerContext[Any, Any]
 
@@ -77,12 +80,21 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
         request: pb.UpdateCollectionRequest,
         context: Context,
     ) -> pb.UpdateCollectionResponse:
-        """Changes the display name; nothing else can change."""
-        paths = list(request.update_mask.paths)
-        if paths != ["display_name"]:
-            raise InvalidInput(f"update_mask ({', '.join(paths)}) must be 'display_name'; the rest is fixed")
+        """Changes the display name, the fields or the index; nothing else can change."""
+        paths = set(request.update_mask.paths)
+        if not paths or not paths <= _CHANGEABLE:
+            named = ", ".join(sorted(paths))
+            raise InvalidInput(
+                f"update_mask ({named}) must be of 'display_name', 'fields' and 'index'; the rest is fixed"
+            )
         wanted = request.collection
-        info = await self._backend.write(self._backend.catalogue.update, wanted.name, wanted.display_name)
+        info = await self._backend.write(
+            self._backend.catalogue.update,
+            wanted.name,
+            wanted.display_name if "display_name" in paths else None,
+            fields=fields_from_wire(wanted.fields) if "fields" in paths else None,
+            index=index_from_wire(wanted) if "index" in paths else None,
+        )
         note_call(collection=info.spec.name)
         return pb.UpdateCollectionResponse(collection=collection_to_wire(info))
 
@@ -156,36 +168,40 @@ class CollectionServicer(collection_service_pb2_grpc.CollectionServiceServicer):
 
     async def ListRecords(self, request: pb.ListRecordsRequest, context: Context) -> pb.ListRecordsResponse:
         """Lists records by the bytes of their ids."""
-        if request.HasField("filter"):
-            raise filter_refused()
-        size = page_size_of(request.page_size)
+        size, after = page_size_of(request.page_size), key_of_token(request.page_token)
         collection = self._backend.collection(request.collection)
-        found = await self._backend.read(collection.list, page_size=size, after_id=key_of_token(request.page_token))
+        if request.HasField("filter"):
+            where = condition_from_wire(request.filter)
+            page = await self._backend.read(collection.list_matching, where, page_size=size, after_id=after)
+            found, end = page.records, page.next_after_id
+        else:
+            found = await self._backend.read(collection.list, page_size=size, after_id=after)
+            end = found[-1].id if len(found) == size else ""
         parts = request.parts if request.HasField("parts") else DEFAULT_PARTS
         return bounded(
             pb.ListRecordsResponse(
-                records=[record_to_wire(record, parts) for record in found],
-                next_page_token=token_of_key(found[-1].id) if len(found) == size else "",
+                records=[record_to_wire(record, parts) for record in found], next_page_token=token_of_key(end)
             )
         )
 
     async def CountRecords(self, request: pb.CountRecordsRequest, context: Context) -> pb.CountRecordsResponse:
         """Counts records."""
-        if request.HasField("filter"):
-            raise filter_refused()
         collection = self._backend.collection(request.collection)
-        return pb.CountRecordsResponse(record_count=await self._backend.read(collection.count))
+        where = condition_from_wire(request.filter) if request.HasField("filter") else None
+        return pb.CountRecordsResponse(record_count=await self._backend.read(collection.count, where))
 
     async def DeleteRecords(self, request: pb.DeleteRecordsRequest, context: Context) -> pb.DeleteRecordsResponse:
-        """Deletes records by id; ids that are not there are no error."""
-        if request.HasField("filter"):
-            raise filter_refused()
+        """Deletes records by id, or all for which a filter holds; ids that are not there are no error."""
         note_call(items=len(request.ids))
-        if not request.ids:
-            raise InvalidInput("ids must hold at least one id")
+        if bool(request.ids) == request.HasField("filter"):
+            raise InvalidInput("either ids or filter must be set, and not both")
         collection = self._backend.collection(request.collection)
         with stage("commit", collection=request.collection, items=len(request.ids)):
-            outcome = await self._backend.write(collection.delete, list(request.ids), request_id=request.request_id)
+            if request.ids:
+                outcome = await self._backend.write(collection.delete, list(request.ids), request_id=request.request_id)
+            else:
+                where = condition_from_wire(request.filter)
+                outcome = await self._backend.write(collection.delete_matching, where, request_id=request.request_id)
         deleted_count = sum(
             index not in outcome.errors and version > 0 for index, version in enumerate(outcome.versions)
         )

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from diptych.v1 import collection_pb2, embedding_pb2, encoder_service_pb2
 from models.bundle.encoder import Modality, Purpose
-from serving.collections.types import IndexKind, Metric
+from serving.collections.types import FieldType, IndexKind, Metric
 from serving.encoders.state import EncoderPhase
 from serving.errors import InvalidInput
 
 __all__ = [
     "ENCODER_STATE_TO_WIRE",
+    "FIELD_TYPE_TO_WIRE",
     "INDEX_KIND_TO_WIRE",
     "METRIC_TO_WIRE",
     "MODALITY_TO_WIRE",
+    "field_type_from_wire",
     "index_kind_from_wire",
     "metric_from_wire",
     "purpose_from_wire",
@@ -32,6 +34,16 @@ INDEX_KIND_TO_WIRE = {
     IndexKind.AUTO: collection_pb2.INDEX_KIND_AUTO,
     IndexKind.EXACT: collection_pb2.INDEX_KIND_EXACT,
     IndexKind.HNSW: collection_pb2.INDEX_KIND_HNSW,
+    IndexKind.IVF: collection_pb2.INDEX_KIND_IVF,
+}
+FIELD_TYPE_TO_WIRE = {
+    FieldType.STRING: collection_pb2.FIELD_TYPE_STRING,
+    FieldType.INTEGER: collection_pb2.FIELD_TYPE_INTEGER,
+    FieldType.FLOAT: collection_pb2.FIELD_TYPE_FLOAT,
+    FieldType.BOOL: collection_pb2.FIELD_TYPE_BOOL,
+    FieldType.TIMESTAMP: collection_pb2.FIELD_TYPE_TIMESTAMP,
+    FieldType.STRING_LIST: collection_pb2.FIELD_TYPE_STRING_LIST,
+    FieldType.GEO_POINT: collection_pb2.FIELD_TYPE_GEO_POINT,
 }
 ENCODER_STATE_TO_WIRE = {
     EncoderPhase.LOADING: encoder_service_pb2.ENCODER_STATE_LOADING,
@@ -106,6 +118,27 @@ def metric_from_wire(value: embedding_pb2.Metric.ValueType) -> Metric | None:
         if wire == value:
             return metric
     raise InvalidInput(f"metric ({value}) is none that this server knows", metric=value)
+
+
+def field_type_from_wire(value: collection_pb2.FieldType.ValueType, *, field: str) -> FieldType:
+    """Returns the type of a declared field.
+
+    Args:
+        value: As sent.
+        field: The field's name, for the message.
+
+    Returns:
+        The domain's word.
+
+    Raises:
+        InvalidInput: It is unspecified, or a number this server does not know.
+    """
+    for kind, wire in FIELD_TYPE_TO_WIRE.items():
+        if wire == value:
+            return kind
+    raise InvalidInput(
+        f"field {field!r:.150} has type {value}, which is none that this server knows", field=field[:128]
+    )
 
 
 def index_kind_from_wire(value: collection_pb2.IndexKind.ValueType) -> IndexKind:

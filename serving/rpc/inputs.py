@@ -10,7 +10,7 @@ from serving.errors import InvalidInput, ServingError
 from serving.ingest import RecordDraft
 from serving.queries import Examples, Part, Query, Stored
 from serving.rpc.limits import check_batch_size
-from serving.rpc.metadata import metadata_from_wire
+from serving.rpc.metadata import metadata_from_wire, timestamp_from_wire
 from serving.rpc.tensor import decode_vector, decode_vectors
 
 __all__ = ["drafts_from_wire", "input_from_wire", "queries_from_wire", "query_from_wire"]
@@ -92,6 +92,9 @@ def _draft(record: collection_service_pb2.RecordWrite, row: NDArray[np.float32] 
         content=content,
         metadata=metadata_from_wire(record.metadata, field=f"{field}.metadata"),
         if_version=record.if_version if record.HasField("if_version") else None,
+        expire_time=timestamp_from_wire(record.expire_time, f"{field}.expire_time")
+        if record.HasField("expire_time")
+        else None,
     )
 
 

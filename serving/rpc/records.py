@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from diptych.v1 import collection_pb2
 from models.bundle.encoder import EncoderInfo
-from serving.collections.types import CollectionInfo, CollectionSpec, Metric, Record
+from serving.collections.types import CollectionInfo, CollectionSpec, FieldDefinition, Metric, Record
 from serving.errors import InvalidInput, SpaceMismatch
-from serving.rpc.enums import INDEX_KIND_TO_WIRE, METRIC_TO_WIRE, index_kind_from_wire, metric_from_wire
-from serving.rpc.metadata import metadata_to_wire
+from serving.rpc.enums import (
+    FIELD_TYPE_TO_WIRE,
+    INDEX_KIND_TO_WIRE,
+    METRIC_TO_WIRE,
+    field_type_from_wire,
+    metric_from_wire,
+)
+from serving.rpc.indexes import index_from_wire, index_status_to_wire, index_to_wire
+from serving.rpc.metadata import metadata_to_wire, timestamp_to_wire
 from serving.rpc.tensor import encode_vectors
 
-__all__ = ["DEFAULT_PARTS", "collection_to_wire", "record_to_wire", "source_to_wire", "spec_from_wire"]
+__all__ = [
+    "DEFAULT_PARTS",
+    "collection_to_wire",
+    "fields_from_wire",
+    "record_to_wire",
+    "source_to_wire",
+    "spec_from_wire",
+]
 
 DEFAULT_PARTS = collection_pb2.RecordParts(metadata=True)
 """What a read returns where the request does not say."""
@@ -51,9 +66,27 @@ def spec_from_wire(message: collection_pb2.Collection, encoder: EncoderInfo | No
         metric=metric,
         # By its name alone: which version answers, the space decides.
         encoder=encoder.name if encoder is not None else "",
-        index=index_kind_from_wire(message.index_kind),
+        index=index_from_wire(message),
         display_name=message.display_name,
         retain_source=message.retain_sources,
+        fields=fields_from_wire(message.fields),
+    )
+
+
+def fields_from_wire(messages: Iterable[collection_pb2.FieldDefinition]) -> tuple[FieldDefinition, ...]:
+    """Reads declared fields.
+
+    Args:
+        messages: As sent.
+
+    Returns:
+        The fields, names unchecked.
+
+    Raises:
+        InvalidInput: A type is unspecified or unknown.
+    """
+    return tuple(
+        FieldDefinition(message.name, field_type_from_wire(message.type, field=message.name)) for message in messages
     )
 
 
@@ -94,7 +127,7 @@ def collection_to_wire(info: CollectionInfo) -> collection_pb2.Collection:
         space=spec.space,
         dimension=spec.dimension,
         metric=METRIC_TO_WIRE[spec.metric],
-        index_kind=INDEX_KIND_TO_WIRE[spec.index],
+        index_kind=INDEX_KIND_TO_WIRE[spec.index.kind],
         retain_sources=spec.retain_source,
         create_time=_timestamp(info.create_time),
         update_time=_timestamp(info.update_time),
@@ -102,6 +135,12 @@ def collection_to_wire(info: CollectionInfo) -> collection_pb2.Collection:
         indexed_count=info.indexed_count,
         active_index_kind=INDEX_KIND_TO_WIRE[info.index_kind],
         sequence=info.sequence,
+        fields=[
+            collection_pb2.FieldDefinition(name=field.name, type=FIELD_TYPE_TO_WIRE[field.type])
+            for field in spec.fields
+        ],
+        index=index_to_wire(spec.index),
+        index_status=index_status_to_wire(info.index),
     )
 
 
@@ -113,7 +152,7 @@ def record_to_wire(record: Record, parts: collection_pb2.RecordParts) -> collect
         parts: Which parts.
 
     Returns:
-        The message; id, version and fingerprint are always there.
+        The message; id, version, fingerprint and expire time are always there.
     """
     return collection_pb2.Record(
         id=record.id,
@@ -122,6 +161,7 @@ def record_to_wire(record: Record, parts: collection_pb2.RecordParts) -> collect
         vector=encode_vectors(record.vector) if parts.vector else None,
         metadata=metadata_to_wire(record.metadata) if parts.metadata else None,
         source=source_to_wire(record) if parts.source and record.source is not None else None,
+        expire_time=timestamp_to_wire(record.expire_time) if record.expire_time is not None else None,
     )
 
 

@@ -14,6 +14,7 @@ from serving.backend import Backend
 from serving.collections.types import Hits, Record
 from serving.errors import InvalidInput, Unsupported
 from serving.queries import DEFAULT_K, Query, SearchOptions
+from serving.rpc.filters import condition_from_wire
 from serving.rpc.inputs import queries_from_wire, query_from_wire
 from serving.rpc.limits import bounded
 from serving.rpc.metadata import metadata_to_wire
@@ -21,7 +22,6 @@ from serving.rpc.records import source_to_wire
 from serving.rpc.stamps import deadline_of, duration, stamp_of, timing_of
 from serving.rpc.status import item_errors_to_wire
 from serving.rpc.tensor import encode_vectors
-from serving.rpc.unimplemented import filter_refused
 from serving.search import SearchOutcome, search
 
 __all__ = ["SearchServicer"]
@@ -77,13 +77,12 @@ class SearchServicer(search_service_pb2_grpc.SearchServiceServicer):
 
 
 def _options(parameters: pb.SearchParameters, space: str, deadline_s: float | None) -> SearchOptions:
-    if parameters.HasField("filter"):
-        raise filter_refused()
     parts = parameters.parts
     return SearchOptions(
         k=parameters.k or DEFAULT_K,
         score_threshold=parameters.score_threshold if parameters.HasField("score_threshold") else None,
         exact=parameters.exact,
+        where=condition_from_wire(parameters.filter) if parameters.HasField("filter") else None,
         with_records=parts.vector or parts.metadata or parts.source,
         min_sequence=parameters.min_sequence,
         space=space,

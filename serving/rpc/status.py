@@ -29,6 +29,8 @@ STATUS_BY_ERROR: dict[type[errors.ServingError], grpc.StatusCode] = {
     errors.InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.CollectionExists: grpc.StatusCode.ALREADY_EXISTS,
+    errors.SnapshotExists: grpc.StatusCode.ALREADY_EXISTS,
+    errors.JobFailed: grpc.StatusCode.ABORTED,
     errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
     errors.VersionMismatch: grpc.StatusCode.ABORTED,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -18,7 +18,6 @@ from serving.rpc.encoder_metrics import EncoderMetrics
 from serving.rpc.limits import published_limits
 from serving.rpc.metrics import CallMetrics
 from serving.rpc.status import status_code
-from serving.rpc.unimplemented import UNIMPLEMENTED_METHODS
 from serving.workers.fleet import Fleet
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -43,12 +42,6 @@ def test_each_reason_stands_beside_its_status() -> None:
     for cls in every_error():
         code = status_code(cls.__new__(cls)).name
         assert f"`{cls.reason}`" in table[code], cls
-
-
-def test_each_method_that_is_not_offered_is_listed() -> None:
-    section = PAGE.split("### Not offered yet", 1)[1].split("\n## ", 1)[0]
-    for name in UNIMPLEMENTED_METHODS:
-        assert f"`{name.rsplit('.', 1)[1]}`" in section.replace("AdminService.", ""), name
 
 
 def test_each_service_is_named_with_its_health() -> None:

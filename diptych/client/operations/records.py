@@ -12,9 +12,10 @@ from diptych.client.arguments import PartArguments, UpsertArguments
 from diptych.client.calls import Call, Operation
 from diptych.client.chunks import MAX_CHUNK_ITEMS, chunk_slices
 from diptych.client.errors import ClientError
+from diptych.client.filters import Filter
 from diptych.client.metadata import metadata_of_values
 from diptych.client.replies import record_of, write_result_of
-from diptych.client.requests import inputs_of, one_of, parts_message, record_writes, vectors_and_space
+from diptych.client.requests import filter_message, inputs_of, one_of, parts_message, record_writes, vectors_and_space
 from diptych.client.tensors import tensor_of_vectors
 from diptych.client.types import DeleteResult, MetadataValue, Record, WriteResult
 from diptych.v1 import collection_service_pb2 as pb
@@ -57,16 +58,19 @@ def upsert_requests(
             raise ValueError(f"vectors of shape {list(vectors.shape)} must be [{len(ids)}, d], one row per id")
     else:
         inputs = inputs_of(arguments.get("texts"), arguments.get("images"))
-    records = record_writes(ids, inputs, arguments.get("metadata"), arguments.get("if_versions"))
+    records = record_writes(
+        ids, inputs, arguments.get("metadata"), arguments.get("if_versions"), arguments.get("expire_times")
+    )
     row_bytes = 4 * vectors.shape[1] if vectors is not None else 0
-    for run in chunk_slices([record.ByteSize() + row_bytes for record in records]):
+    request_id = arguments.get("request_id", "")
+    for number, run in enumerate(chunk_slices([record.ByteSize() + row_bytes for record in records])):
         yield pb.UpsertRecordsRequest(
             collection=collection,
             records=records[run],
             vectors=tensor_of_vectors(vectors[run]) if vectors is not None else None,
             space=space,
             allow_partial=arguments.get("allow_partial", False),
-            request_id=uuid.uuid4().hex,
+            request_id=f"{request_id}-{number}" if request_id else uuid.uuid4().hex,
         )
 
 
@@ -133,35 +137,50 @@ def get_records(
     return [found.get(identifier) for identifier in ids]
 
 
-def list_page(collection: str, token: str, page_size: int, parts: PartArguments) -> Operation[tuple[list[Record], str]]:
+def list_page(
+    collection: str, token: str, page_size: int, parts: PartArguments, *, filter: Filter | str | None
+) -> Operation[tuple[list[Record], str]]:
     """Lists one page of records; the result ends with the next page's token, empty on the last."""
     request = pb.ListRecordsRequest(
-        collection=collection, page_size=page_size, page_token=token, parts=parts_message(parts, metadata=True)
+        collection=collection,
+        page_size=page_size,
+        page_token=token,
+        parts=parts_message(parts, metadata=True),
+        filter=filter_message(filter),
     )
     reply = yield Call("CollectionService/ListRecords", request, pb.ListRecordsResponse)
     return [record_of(message) for message in reply.records], str(reply.next_page_token)
 
 
-def count_records(collection: str) -> Operation[int]:
+def count_records(collection: str, *, filter: Filter | str | None) -> Operation[int]:
     """Counts records."""
-    request = pb.CountRecordsRequest(collection=collection)
+    request = pb.CountRecordsRequest(collection=collection, filter=filter_message(filter))
     reply = yield Call("CollectionService/CountRecords", request, pb.CountRecordsResponse)
     return int(reply.record_count)
 
 
-def delete_records(collection: str, ids: Sequence[str]) -> Operation[DeleteResult]:
-    """Deletes records by id; ids that are not there are no error.
+def delete_records(
+    collection: str, ids: Sequence[str] | None, *, filter: Filter | str | None
+) -> Operation[DeleteResult]:
+    """Deletes records by id, or all for which a filter holds; ids that are not there are no error.
 
     Args:
         collection: The collection's name.
-        ids: At least one.
+        ids: At least one; None where there is a filter.
+        filter: None where there are ids.
 
     Returns:
         The operation; its result says how many were there.
 
     Raises:
-        ValueError: There is no id, or a string instead of a list.
+        ValueError: Both or neither were given, there is no id, or a string instead of a list.
     """
+    if one_of({"ids": ids, "filter": filter}, ["ids", "filter"]) == "filter" or ids is None:
+        request = pb.DeleteRecordsRequest(
+            collection=collection, filter=filter_message(filter), request_id=uuid.uuid4().hex
+        )
+        reply = yield Call("CollectionService/DeleteRecords", request, pb.DeleteRecordsResponse)
+        return DeleteResult(sequence=reply.sequence, deleted_count=reply.deleted_count)
     if isinstance(ids, str) or not ids:
         raise ValueError("ids must be a list of at least one string")
     sequence, deleted_count = 0, 0

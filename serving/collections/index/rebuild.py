@@ -9,12 +9,13 @@ from concurrent.futures import Executor, Future
 from enum import StrEnum
 
 from serving.collections.config import CollectionsConfig
-from serving.collections.index.base import Base
+from serving.collections.index.ann.choice import least_records
+from serving.collections.index.base import Base, built_for
 from serving.collections.index.live import LiveIndex
-from serving.collections.types import IndexKind
+from serving.collections.types import CollectionSpec
 from serving.errors import Draining
 
-__all__ = ["Due", "Rebuilder", "what_is_due"]
+__all__ = ["Due", "Rebuilder", "tail_bound", "what_is_due"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,28 +28,49 @@ class Due(StrEnum):
     DROP = "drop"
 
 
-def what_is_due(index: LiveIndex, kind: IndexKind, config: CollectionsConfig) -> Due:
+def what_is_due(index: LiveIndex, spec: CollectionSpec, config: CollectionsConfig) -> Due:
     """Says whether a base should be built, or dropped because the collection has shrunk.
 
     Args:
         index: As it stands.
-        kind: What the collection asked for.
+        spec: What the collection is, and what index it is asked to have.
         config: Thresholds.
 
     Returns:
         What to do; a base goes only at half the size at which it came, so that it does not come and go.
     """
-    if kind is IndexKind.EXACT:
-        return Due.NOTHING
-    least = config.hnsw_min_records if kind is IndexKind.HNSW else config.auto_index_records
-    live, base = index.view.record_count, index.base_row_count
-    if base == 0:
+    least = least_records(spec.index, config)
+    live, base = index.view.record_count, index.base
+    if base is None:
         return Due.BUILD if live >= least else Due.NOTHING
     if live < least / 2:
         return Due.DROP
-    bound = min(config.tail_max_records, max(config.tail_min_records, int(config.tail_fraction * base)))
-    dead = base - index.view.base_alive_count
-    return Due.BUILD if index.tail_row_count >= bound or dead > config.dead_fraction * base else Due.NOTHING
+    rows = len(base.rows)
+    dead = rows - index.view.base_alive_count
+    stale = index.tail_row_count >= tail_bound(rows, config) or dead > config.dead_fraction * rows
+    return Due.BUILD if stale or _is_another(base, spec) else Due.NOTHING
+
+
+def tail_bound(base_rows: int, config: CollectionsConfig) -> int:
+    """Returns how long the tail may grow until the base is rebuilt.
+
+    Args:
+        base_rows: Rows of the base.
+        config: Thresholds.
+
+    Returns:
+        Rows.
+    """
+    return min(config.tail_max_records, max(config.tail_min_records, int(config.tail_fraction * base_rows)))
+
+
+def _is_another(base: Base, spec: CollectionSpec) -> bool:
+    """Whether the base was built for another specification, or has lost its index since."""
+    if base.wanted != built_for(spec.index):
+        return True
+    if base.graph is not None:
+        return False
+    return not spec.index.is_exact
 
 
 class Rebuilder:
@@ -56,20 +78,22 @@ class Rebuilder:
 
     Args:
         due: Says what the index needs now; called from several threads.
-        build: Builds and publishes a base; `None` where it was cancelled.
+        build: Builds and publishes a base, telling how far it is and asking whether to go on; `None` where not.
         install: Puts the new base, or none, in place of the old.
         executor: Runs the builds.
         retry_records: Writes after a failed build before the next attempt.
+        pending: Says how many rows the tail has.
     """
 
     def __init__(
         self,
         *,
         due: Callable[[], Due],
-        build: Callable[[Callable[[], bool]], Base | None],
+        build: Callable[[Callable[[float], bool]], Base | None],
         install: Callable[[Base | None], None],
         executor: Executor,
         retry_records: int,
+        pending: Callable[[], int],
     ) -> None:
         self._due = due
         self._build = build
@@ -80,14 +104,26 @@ class Rebuilder:
         self._running: Future[None] | None = None
         self._closed = threading.Event()
         self._resume_at = 0
+        self._progress: float | None = None
+        self._pending = pending
+        self.started_at: int | None = None
+        """Rows of the tail when the running build began; `None` where none runs."""
 
-    def consider(self, sequence: int) -> None:
+    @property
+    def progress(self) -> float | None:
+        """How far the running build is, in [0, 1]; `None` where none runs."""
+        return self._progress
+
+    def consider(self, sequence: int, *, anew: bool = False) -> None:
         """Starts a build if one is due and none runs.
 
         Args:
             sequence: What the index has reached.
+            anew: Whether to try although the last build failed not long ago.
         """
         with self._changed:
+            if anew:
+                self._resume_at = 0
             if self._closed.is_set() or self._running is not None or sequence < self._resume_at:
                 return
             if self._due() is Due.NOTHING:
@@ -121,7 +157,8 @@ class Rebuilder:
     def _run(self, sequence: int) -> None:
         try:
             while (due := self._next()) is not Due.NOTHING:
-                base = self._build(self._closed.is_set) if due is Due.BUILD else None
+                self.started_at = self._pending()
+                base = self._build(self._go_on) if due is Due.BUILD else None
                 if due is Due.DROP or base is not None:
                     self._install(base)
         except Draining:
@@ -132,6 +169,10 @@ class Rebuilder:
             logger.exception("index build failed")
             self._resume_at = sequence + self._retry_records
             self._stop()
+
+    def _go_on(self, share: float) -> bool:
+        self._progress = share
+        return not self._closed.is_set()
 
     def _next(self) -> Due:
         """Returns what to do next; with nothing left, the build ends before a commit can ask for another."""
@@ -144,4 +185,5 @@ class Rebuilder:
     def _stop(self) -> None:
         with self._changed:
             self._running = None
+            self._progress = self.started_at = None
             self._changed.notify_all()

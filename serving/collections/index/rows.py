@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.collections.index.integrity import VectorGuard
+
 __all__ = ["Ids", "PackedIds", "Rows"]
 
 
@@ -49,6 +51,8 @@ class Rows:
     ids: Ids
     alive: NDArray[np.bool_] | None
     """`[n]`: which records are neither deleted nor overwritten; `None`: all."""
+    guard: VectorGuard | None = None
+    """Compares mapped vectors with their checksums before they are used; `None`: they are in memory."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -57,3 +61,15 @@ class Rows:
     def alive_count(self) -> int:
         """Records that are neither deleted nor overwritten."""
         return len(self.keys) if self.alive is None else int(np.count_nonzero(self.alive))
+
+    def check(self, rows: NDArray[np.int64]) -> None:
+        """Makes sure that the vectors of some rows are what was written.
+
+        Args:
+            rows: Row numbers.
+
+        Raises:
+            Unavailable: They are not.
+        """
+        if self.guard is not None:
+            self.guard.check(rows)

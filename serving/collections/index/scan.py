@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from serving.collections.types import Metric
 __all__ = ["scan_candidates"]
 
 _BLOCK_ROWS = 8_192
+_SPARSE_SHARE = 0.5
+"""Share of living rows below which copying them together costs less than scoring the dead ones too."""
 
 
 class _Shortlist:
@@ -25,8 +27,8 @@ class _Shortlist:
         self._error = np.zeros(query_count)
         self._parts: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]] = []
 
-    def add(self, scores: NDArray[np.float32], error: NDArray[np.float64], offset: int) -> None:
-        """Takes the scores `[m, n]` of the rows from `offset` on."""
+    def add(self, scores: NDArray[np.float32], error: NDArray[np.float64], numbers: NDArray[np.int64]) -> None:
+        """Takes the scores `[m, n]` of rows with these numbers `[n]`, ascending from call to call."""
         row_count = scores.shape[1]
         if row_count > self._k:
             kth = np.partition(scores, row_count - self._k, axis=1)[:, row_count - self._k]
@@ -34,7 +36,7 @@ class _Shortlist:
         self._error = np.maximum(self._error, error)
         # Both sides of the comparison are rounded: the kth score and the row's own.
         queries, rows = np.nonzero((scores >= (self._floor - error)[:, None]) & (scores > -np.inf))
-        self._parts.append((queries, rows + offset, scores[queries, rows]))
+        self._parts.append((queries, numbers[rows], scores[queries, rows]))
 
     def of_each_query(self) -> list[NDArray[np.int64]]:
         """Returns per query its rows, ascending."""
@@ -73,14 +75,40 @@ def scan_candidates(
     shortlist = _Shortlist(len(queries), k)
     offset = 0
     for part in parts:
-        for start in range(0, len(part), _BLOCK_ROWS):
-            block = _slice(part, start, start + _BLOCK_ROWS)
+        for block, numbers in _blocks(part):
             scores = approximate_scores(queries, block, metric)
             if block.alive is not None:
                 scores[:, ~block.alive] = -np.inf
-            shortlist.add(scores, rounding_error(queries, block, metric), offset + start)
+            shortlist.add(scores, rounding_error(queries, block, metric), numbers + offset)
         offset += len(part)
     return shortlist.of_each_query()
+
+
+def _blocks(rows: Rows) -> Iterator[tuple[Rows, NDArray[np.int64]]]:
+    """Yields rows with their numbers, a block at a time; where few of them live, those alone, copied together."""
+    if rows.alive is not None and rows.alive_count < _SPARSE_SHARE * len(rows):
+        living = np.flatnonzero(rows.alive)
+        for start in range(0, len(living), _BLOCK_ROWS):
+            chosen = living[start : start + _BLOCK_ROWS]
+            rows.check(chosen)
+            yield _take(rows, chosen), chosen
+        return
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        if rows.guard is not None:
+            rows.guard.check_range(start, start + _BLOCK_ROWS)
+        block = _slice(rows, start, start + _BLOCK_ROWS)
+        yield block, np.arange(start, start + len(block))
+
+
+def _take(rows: Rows, chosen: NDArray[np.int64]) -> Rows:
+    return Rows(
+        vectors=rows.vectors[chosen],
+        sq_norms=rows.sq_norms[chosen],
+        keys=rows.keys[chosen],
+        versions=rows.versions[chosen],
+        ids=rows.ids,
+        alive=None,
+    )
 
 
 def _slice(rows: Rows, start: int, end: int) -> Rows:

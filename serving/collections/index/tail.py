@@ -99,6 +99,24 @@ class Tail:
         """Rows whose record stands."""
         return sum(block.count - block.dead_count for block in self._blocks)
 
+    def keys(self) -> NDArray[np.int64]:
+        """Returns the keys of all rows, dead ones included, ascending."""
+        return np.concatenate([np.empty(0, dtype=np.int64), *(block.keys[: block.count] for block in self._blocks)])
+
+    def row_of(self, key: int) -> int | None:
+        """Returns a row's number through all blocks.
+
+        Args:
+            key: Of its vector.
+
+        Returns:
+            The number; `None` where it is not here.
+        """
+        number = bisect_right(self._first_keys, key) - 1
+        row = None if number < 0 else self._blocks[number].row_of(key)
+        # Every block but the last is full.
+        return None if row is None else number * _BLOCK_ROWS + row
+
     def append(self, added: Sequence[AddedVector]) -> None:
         """Adds rows.
 
@@ -175,6 +193,7 @@ class Tail:
         return tail
 
     def _copy(self, rows: Rows, chosen: NDArray[np.int64]) -> None:
+        rows.check(chosen)
         ids: Ids = rows.ids
         self.append([AddedVector(int(rows.keys[row]), ids[row], rows.vectors[row]) for row in chosen.tolist()])
         for row in np.flatnonzero(rows.versions[chosen] != rows.keys[chosen]):

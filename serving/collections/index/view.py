@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.collections.index.graph import Graph
+from serving.collections.columns.columns import ColumnsView
+from serving.collections.config import FILTER_SCAN_RATIO
+from serving.collections.filters.conditions import Condition
+from serving.collections.filters.mask import rows_matching
+from serving.collections.index.ann.search import Ann
+from serving.collections.index.plan import plan_filtered
 from serving.collections.index.rows import Rows
 from serving.collections.index.scan import scan_candidates
 from serving.collections.index.scoring import exact_scores
@@ -41,8 +46,8 @@ class IndexView:
     sequence: int
     """Of the last write it shows."""
     base: Rows | None
-    graph: Graph | None
-    """Over the rows of `base`."""
+    graph: Ann | None
+    """The index over the rows of `base`; `None`: they are compared one by one."""
     base_bits: NDArray[np.uint8] | None
     """`base.alive`, one bit a row; `None`: all."""
     base_alive_count: int
@@ -50,11 +55,66 @@ class IndexView:
     tail_alive_count: int
     damaged: Sequence[str]
     """Records whose stored vector does not match its checksum, and which therefore cannot be found."""
+    columns: ColumnsView = field(default_factory=lambda: ColumnsView((), {}))
+    """The declared fields of all rows."""
+    filtered: bool = False
+    """Whether rows count as dead that live, but do not match a filter; `base_bits` still shows them."""
+    scan_ratio: float = FILTER_SCAN_RATIO
+    """As in `CollectionsConfig.filter_scan_ratio`."""
 
     @property
     def record_count(self) -> int:
         """Records in the collection, damaged ones included."""
         return self.base_alive_count + self.tail_alive_count + len(self.damaged)
+
+    def matching(self, where: Condition | None) -> IndexView:
+        """Returns a view of those records alone for which a filter holds.
+
+        Args:
+            where: The filter; `None`: every record.
+
+        Returns:
+            A view of the same state.
+
+        Raises:
+            InvalidInput: The declared fields cannot answer the filter.
+            Corrupted: A record is damaged: nobody knows whether it matches.
+        """
+        self._check_undamaged()
+        if where is None:
+            return self
+        of_base, of_tail = rows_matching(where, self.columns)
+        base = None if self.base is None else _narrowed(self.base, of_base)
+        ends = np.cumsum([len(part) for part in self.tail])
+        tail = tuple(map(_narrowed, self.tail, np.split(of_tail, ends[:-1]))) if self.tail else ()
+        return replace(
+            self,
+            base=base,
+            base_alive_count=0 if base is None else base.alive_count,
+            tail=tail,
+            tail_alive_count=sum(part.alive_count for part in tail),
+            filtered=True,
+        )
+
+    @property
+    def living_count(self) -> int:
+        """Records that live, damaged ones left out."""
+        return self.base_alive_count + self.tail_alive_count
+
+    def living_keys(self) -> NDArray[np.int64]:
+        """Returns the keys of the records that live, ascending."""
+        parts = self.tail if self.base is None else (self.base, *self.tail)
+        keys = [part.keys if part.alive is None else part.keys[part.alive] for part in parts]
+        return np.concatenate([np.empty(0, dtype=np.int64), *keys])
+
+    def living_ids(self) -> list[str]:
+        """Returns the ids of the records that live, in the order of their keys."""
+        parts = self.tail if self.base is None else (self.base, *self.tail)
+        return [
+            part.ids[row]
+            for part in parts
+            for row in (range(len(part)) if part.alive is None else np.flatnonzero(part.alive).tolist())
+        ]
 
     def search(
         self, queries: NDArray[np.float32], k: int, *, exact: bool, score_threshold: float | None
@@ -73,13 +133,7 @@ class IndexView:
         Raises:
             Corrupted: A record is damaged: the answer might lack it.
         """
-        if self.damaged:
-            raise Corrupted(
-                f"{len(self.damaged)} records do not match their checksums, the first is {self.damaged[0]!r}; "
-                "delete them or write them anew, then search again",
-                record_id=self.damaged[0],
-                damaged_count=len(self.damaged),
-            )
+        self._check_undamaged()
         parts = self.tail if self.base is None else (self.base, *self.tail)
         starts = np.cumsum([0, *(len(part) for part in parts)])
         found: list[Found] = []
@@ -95,7 +149,7 @@ class IndexView:
         if exact or self.graph is None or k > _SCAN_SHARE * len(self.base):
             return scan_candidates(queries, (self.base, *self.tail), k, self.metric)
         newer = scan_candidates(queries, self.tail, k, self.metric)
-        older = self._graph_candidates(queries, k)
+        older = self._filtered_candidates(queries, k) if self.filtered else self._graph_candidates(queries, k)
         return [np.concatenate((old, new + len(self.base))) for old, new in zip(older, newer, strict=True)]
 
     def _graph_candidates(self, queries: NDArray[np.float32], k: int) -> list[NDArray[np.int64]]:
@@ -108,6 +162,38 @@ class IndexView:
             if len(rows) < enough:
                 found[number] = scan_candidates(queries[number : number + 1], (self.base,), k, self.metric)[0]
         return found
+
+    def _filtered_candidates(self, queries: NDArray[np.float32], k: int) -> list[NDArray[np.int64]]:
+        assert self.base is not None
+        assert self.graph is not None
+        assert self.base.alive is not None
+        plan = plan_filtered(
+            k=k,
+            query_count=len(queries),
+            matching_count=self.base_alive_count,
+            row_count=len(self.base),
+            scan_ratio=self.scan_ratio,
+            widest_share=_SCAN_SHARE,
+        )
+        if plan.scan:
+            return scan_candidates(queries, (self.base,), k, self.metric)
+        alive = self.base.alive
+        nearest = self.graph.candidates(queries, plan.candidates, self.base_bits, is_wide=True)
+        found = [rows[alive[rows]] for rows in nearest]
+        dry = [number for number, rows in enumerate(found) if len(rows) < min(k, self.base_alive_count)]
+        if dry:
+            for number, rows in zip(dry, scan_candidates(queries[dry], (self.base,), k, self.metric), strict=True):
+                found[number] = rows
+        return found
+
+    def _check_undamaged(self) -> None:
+        if self.damaged:
+            raise Corrupted(
+                f"{len(self.damaged)} records do not match their checksums, the first is {self.damaged[0]!r}; "
+                "delete them or write them anew, then search again",
+                record_id=self.damaged[0],
+                damaged_count=len(self.damaged),
+            )
 
     def _rank(
         self,
@@ -124,6 +210,7 @@ class IndexView:
         keys = np.empty(len(rows), dtype=np.int64)
         for owner in np.unique(owners).tolist():
             here = owners == owner
+            parts[owner].check(local[here])
             scores[here] = exact_scores(query, parts[owner].vectors[local[here]], self.metric)
             keys[here] = parts[owner].keys[local[here]]
         best = np.lexsort((keys, -scores))[:k]
@@ -136,3 +223,7 @@ class IndexView:
             keys=keys[best],
             versions=np.array([part.versions[row] for part, row in places], dtype=np.int64),
         )
+
+
+def _narrowed(rows: Rows, matching: NDArray[np.bool_]) -> Rows:
+    return replace(rows, alive=matching if rows.alive is None else rows.alive & matching)

@@ -67,6 +67,50 @@ def test_collections_are_created_shown_and_deleted(run: Run) -> None:
     assert run("collections", "get", "raw")[::2] == (1, "error: there is no collection 'raw'; create it first\n")
 
 
+def test_filters_are_written_as_text(run: Run, tmp_path: Path) -> None:
+    run("collections", "create", "notes", "--encoder", "words", "--field", "n:integer", "--field", "tags:string-list")
+    lines = [
+        json.dumps({"id": f"r{n}", "text": f"t{n}", "metadata": {"n": n, "tags": ["x"][: n % 2]}}) for n in range(9)
+    ]
+    file = tmp_path / "notes.jsonl"
+    file.write_text("\n".join(lines))
+    run("records", "upsert", "notes", str(file))
+    odd = ["--filter", "tags contains 'x' and n < 6"]
+    assert sorted(as_json(run("search", "notes", "--text", "t1", *odd, "--json"))["ids"]) == ["r1", "r3", "r5"]
+    assert [one["id"] for one in as_json(run("records", "list", "notes", *odd, "--json"))] == ["r1", "r3", "r5"]
+    assert run("records", "count", "notes", *odd)[:2] == (0, "3\n")
+    assert run("records", "delete", "notes", *odd)[:2] == (0, "deleted 3 records of 'notes'\n")
+    code, _, err = run("records", "count", "notes", "--filter", "n <")
+    assert (code, err.strip()[-27:]) == (1, "), at the end (character 4)")
+    assert run("records", "delete", "notes")[::2] == (1, "error: give exactly one of ids, filter (given: none)\n")
+
+
+def test_fields_are_added_and_dropped(run: Run) -> None:
+    run("collections", "create", "notes", "--dimension", "2", "--field", "n:integer")
+    changed = as_json(run("collections", "update", "notes", "--field", "s:string", "--drop-field", "n", "--json"))
+    assert changed["fields"] == {"s": "string"}
+    assert "s:string" in run("collections", "list")[1]
+    for arguments, message in (
+        (["--drop-field", "n"], "error: 'notes' declares no field 'n'\n"),
+        (["--field", "n"], "error: --field 'n' must be NAME:TYPE, as price:float\n"),
+        ([], "error: there is nothing to change: give a display_name, fields or an index\n"),
+    ):
+        assert run("collections", "update", "notes", *arguments)[::2] == (1, message)
+
+
+def test_an_index_is_chosen_in_detail_and_changed(run: Run) -> None:
+    run("collections", "create", "raw", "--dimension", "32", "--structure", "ivf", "--quantiser", "sq8", "--lists", "8")
+    _, out, _ = run("collections", "get", "raw")
+    assert "index exact: 0 records are fewer than the 1,000 from which an index pays" in out
+    run("collections", "update", "raw", "--structure", "hnsw", "--display-name", "Raw")
+    found = as_json(run("collections", "get", "raw", "--json"))
+    assert (found["index"], found["display_name"], found["index_status"]["active"]) == ("hnsw", "Raw", "exact")
+    run("collections", "update", "raw", "--index", "exact")
+    assert as_json(run("collections", "get", "raw", "--json"))["index"] == "exact"
+    code, _, err = run("collections", "update", "raw", "--structure", "hnsw", "--probes", "3")
+    assert (code, err) == (1, "error: index probes means nothing for hnsw; leave it 0, or choose ivf or ivf_hnsw\n")
+
+
 def test_texts_become_records_and_are_found(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "notes.txt"
     file.write_text("one\n\ntwo\n")

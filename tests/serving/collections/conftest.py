@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from serving.collections.catalogue import CollectionCatalogue
 from serving.collections.collection import Collection
 from serving.collections.config import CollectionsConfig
-from serving.collections.types import CollectionSpec, Hits, Metric, RecordWrite
+from serving.collections.types import CollectionSpec, Hits, IndexKind, IndexSpec, Metric, RecordWrite
 
 DIMENSION = 8
 SPACE = "space-a"
@@ -28,6 +28,8 @@ SMALL = CollectionsConfig(
 
 
 def notes_spec(**changes: Any) -> CollectionSpec:
+    if isinstance(changes.get("index"), IndexKind):
+        changes["index"] = IndexSpec.of_kind(changes["index"])
     return CollectionSpec(**{"name": "notes", "space": SPACE, "dimension": DIMENSION, **changes})
 
 

@@ -9,8 +9,17 @@ import pytest
 
 from serving.collections.catalogue import CollectionCatalogue
 from serving.collections.catalogue_table import CatalogueTable, State
-from serving.collections.definition import Definition
-from serving.collections.types import CollectionSpec, IndexKind, Metric, RecordWrite
+from serving.collections.definition import Definition, spec_from_json, spec_to_json
+from serving.collections.index_types import IndexStructure, Quantiser
+from serving.collections.types import (
+    CollectionSpec,
+    FieldDefinition,
+    FieldType,
+    IndexKind,
+    IndexSpec,
+    Metric,
+    RecordWrite,
+)
 from serving.errors import (
     CollectionExists,
     CollectionNotFound,
@@ -30,7 +39,7 @@ SPEC = CollectionSpec(
     dimension=8,
     metric=Metric.L2,
     encoder="prose",
-    index=IndexKind.EXACT,
+    index=IndexSpec.of_kind(IndexKind.EXACT),
     display_name="My notes",
     retain_source=True,
 )
@@ -197,7 +206,7 @@ def set_version(path: Path, version: int) -> None:
 def test_a_catalogue_of_a_newer_format_is_refused_with_both_versions(open_catalogue: Open, tmp_path: Path) -> None:
     open_catalogue().close()
     set_version(tmp_path / "data" / "catalogue.sqlite", 9)
-    with pytest.raises(FailedPrecondition, match="data format 9, this diptych reads up to 1") as caught:
+    with pytest.raises(FailedPrecondition, match="data format 9, this diptych reads up to 2") as caught:
         CollectionCatalogue(tmp_path / "data")
     assert caught.value.metadata["found_version"] == "9"
     set_version(tmp_path / "data" / "catalogue.sqlite", 1)
@@ -240,3 +249,14 @@ def test_a_collection_that_cannot_be_made_leaves_nothing(
     assert caught.value.reason == "STORAGE_FULL"
     assert folders(tmp_path) == []
     assert catalogue.create(SPEC).spec == SPEC
+
+
+def test_a_definition_goes_to_json_and_back_with_fields_and_an_index_in_detail() -> None:
+    spec = CollectionSpec(
+        name="a",
+        space="s",
+        dimension=32,
+        index=IndexSpec(structure=IndexStructure.IVF, quantiser=Quantiser.SQ8, lists=4, target_recall=0.9),
+        fields=(FieldDefinition("n", FieldType.INTEGER), FieldDefinition("place", FieldType.GEO_POINT)),
+    )
+    assert spec_from_json(spec_to_json(spec)) == spec

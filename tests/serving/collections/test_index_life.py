@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from serving.collections.catalogue import CollectionCatalogue
 from serving.collections.collection import Collection
 from serving.collections.config import CollectionsConfig
-from serving.collections.index import draft, graph
+from serving.collections.index import draft
+from serving.collections.index.ann.build import build_ann
 from serving.collections.types import IndexKind, RecordWrite
 
 Make = Callable[..., Collection]
@@ -118,7 +119,7 @@ def test_writes_during_a_build_are_in_the_tail_of_the_new_base(
     make_collection: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collection = make_collection()
-    build = graph.build_graph
+    build = build_ann
     # While the graph is built: a new record, an overwritten one, a deleted one, changed metadata.
     during: list[Callable[[], object]] = [
         lambda: fill(collection, matrix(3, seed=5), first=300),
@@ -127,12 +128,12 @@ def test_writes_during_a_build_are_in_the_tail_of_the_new_base(
         lambda: collection.update_metadata("r9", {"x": 1}),
     ]
 
-    def build_beside_writes(*args: object, **kwargs: object) -> bool:
+    def build_beside_writes(*args: object, **kwargs: object) -> object:
         while during:
             during.pop(0)()
-        return build(*args, **kwargs)  # type: ignore[arg-type] # passed on as they came
+        return build(*args, **kwargs)  # type: ignore[arg-type]  # passed on as they came
 
-    monkeypatch.setattr(draft, "build_graph", build_beside_writes)
+    monkeypatch.setattr(draft, "build_ann", build_beside_writes)
     fill(collection, matrix(300))
     assert collection.settle(30)
 
@@ -180,9 +181,9 @@ class TestRestart:
 
     @pytest.mark.parametrize(
         "name",
-        ["vectors.npy", "sq_norms.npy", "keys.npy", "versions.npy", "id_blob.npy", "id_ends.npy", "graph.faiss"],
+        ["vector_checksums.npy", "sq_norms.npy", "keys.npy", "versions.npy", "id_blob.npy", "id_ends.npy"],
     )
-    def test_one_flipped_bit_in_any_file_and_the_record_answers(
+    def test_one_flipped_bit_in_any_small_file_and_the_record_answers(
         self, written: Collection, reopen: Reopen, tmp_path: Path, name: str
     ) -> None:
         (base,) = bases(tmp_path)
@@ -203,9 +204,9 @@ class TestRestart:
             case "no folder":
                 shutil.rmtree(base)
             case "no file":
-                (base / "graph.faiss").unlink()
+                (base / "index.faiss").unlink()
             case "short file":
-                (base / "graph.faiss").write_bytes((base / "graph.faiss").read_bytes()[:-1])
+                (base / "index.faiss").write_bytes((base / "index.faiss").read_bytes()[:-1])
             case "no manifest":
                 (base / "manifest.json").write_text("{")
             case "other collection":
@@ -233,12 +234,11 @@ def test_closing_gives_up_a_running_build(
 ) -> None:
     asked = []
 
-    def build_until_cancelled(*_: object, cancelled: Callable[[], bool], **__: object) -> bool:
-        while not cancelled():
+    def build_until_stopped(*_: object, progress: Callable[[float], bool], **__: object) -> None:
+        while progress(0.5):
             asked.append(True)
-        return False
 
-    monkeypatch.setattr(draft, "build_graph", build_until_cancelled)
+    monkeypatch.setattr(draft, "build_ann", build_until_stopped)
     collection = make_collection()
     fill(collection, matrix(300))
     while not asked:
@@ -255,7 +255,7 @@ def test_a_failed_build_leaves_search_complete_and_is_tried_again_later(
 
     collection = make_collection()
     with monkeypatch.context() as patch:
-        patch.setattr(draft, "build_graph", refuse)
+        patch.setattr(draft, "build_ann", refuse)
         fill(collection, matrix(300))
         assert collection.settle(30)
         fill(collection, matrix(50, seed=1), first=300)

@@ -4,14 +4,16 @@ import resource
 import signal
 from collections.abc import Callable, Iterator
 
+import apsw
 import numpy as np
 import pytest
 
 from serving.collections.collection import Collection
 from serving.collections.config import CollectionsConfig
-from serving.collections.database import PAGE_BYTES
+from serving.collections.database import PAGE_BYTES, storage_error
 from serving.collections.types import RecordWrite
-from serving.errors import StorageFull
+from serving.errors import StorageFull, Unavailable
+from tests.faults.failure import FailedDisk
 
 Make = Callable[..., Collection]
 Write = Callable[..., RecordWrite]
@@ -79,3 +81,9 @@ def test_a_disk_that_refuses_to_write_is_survived(
     full_disk(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
     notes.upsert([write("b")], space=SPACE)
     assert reopen().count() == 2 + 3 * batches
+
+
+def test_a_disk_that_fails_is_not_called_full() -> None:
+    failed = FailedDisk(apsw.SQLITE_IOERR_WRITE)
+    assert type(storage_error(failed, "collection 'notes'")) is Unavailable
+    assert type(storage_error(apsw.FullError("no room"), "collection 'notes'")) is StorageFull

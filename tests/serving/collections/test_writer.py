@@ -8,7 +8,7 @@ import pytest
 
 from serving.collections.collection import Collection
 from serving.collections.index.live import LiveIndex
-from serving.collections.transaction import IndexChanges, RecordTransaction, StoredVersion
+from serving.collections.transaction import IndexChanges, RecordTransaction, StoredRecord
 from serving.collections.types import RecordWrite
 from serving.errors import Draining, ServingError, Unavailable
 
@@ -80,7 +80,7 @@ def test_one_failing_batch_of_a_group_does_not_touch_the_others(notes: Collectio
 
 def test_an_unforeseen_error_in_one_write_reaches_its_caller_only(notes: Collection, write: Write) -> None:
     def broken(transaction: RecordTransaction) -> None:
-        transaction.remove([StoredVersion(key=1, version=1)])
+        transaction.remove([StoredRecord(key=1, version=1)])
         raise KeyError("a bug")
 
     notes.upsert([write("a")], space=SPACE)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import grpc
@@ -16,7 +16,7 @@ from diptych.client.errors import (
 )
 from diptych.client.sync import Client
 from diptych.client.types import GeoPoint, MetadataValue
-from diptych.v1 import collection_service_pb2, collection_service_pb2_grpc, embedding_pb2, filter_pb2, tensor_pb2
+from diptych.v1 import collection_service_pb2, collection_service_pb2_grpc, embedding_pb2, tensor_pb2
 from tests.serving.fake_encoders import FakeEncoder, vector_of
 
 SPACE = "space-of-words"
@@ -73,7 +73,7 @@ def test_collections_come_and_go(client: Client) -> None:
     assert [one.name for one in client.collections()] == ["b"]
 
 
-def test_only_the_display_name_can_change(
+def test_only_the_display_name_the_fields_and_the_index_can_change(
     client: Client, stub: collection_service_pb2_grpc.CollectionServiceStub
 ) -> None:
     client.create_collection("a", dimension=2)
@@ -81,7 +81,9 @@ def test_only_the_display_name_can_change(
     request = collection_service_pb2.UpdateCollectionRequest()
     request.collection.name = "a"
     request.update_mask.paths.append("dimension")
-    with pytest.raises(grpc.RpcError, match=r"update_mask \(dimension\) must be 'display_name'"):
+    with pytest.raises(
+        grpc.RpcError, match=r"update_mask \(dimension\) must be of 'display_name', 'fields' and 'index'"
+    ):
         stub.UpdateCollection(request)
 
 
@@ -284,22 +286,6 @@ def test_a_stream_acknowledges_each_batch_and_survives_a_bad_one(
     found = notes.get("notes", ["a"], with_vectors=True)[0]
     assert found is not None
     np.testing.assert_array_equal(found.vector, vector_of("two"))
-
-
-def test_filters_are_said_not_to_be_there(
-    notes: Client, stub: collection_service_pb2_grpc.CollectionServiceStub
-) -> None:
-    wanted = filter_pb2.Filter(exists="n")
-    pb = collection_service_pb2
-    calls: list[Callable[[], object]] = [
-        lambda: stub.ListRecords(pb.ListRecordsRequest(collection="notes", filter=wanted)),
-        lambda: stub.CountRecords(pb.CountRecordsRequest(collection="notes", filter=wanted)),
-        lambda: stub.DeleteRecords(pb.DeleteRecordsRequest(collection="notes", filter=wanted)),
-    ]
-    for call in calls:
-        with pytest.raises(grpc.RpcError, match="filters are not offered") as caught:
-            call()
-        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_a_reply_that_does_not_fit_a_message_is_refused_with_a_remedy(client: Client) -> None:

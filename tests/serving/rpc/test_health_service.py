@@ -76,7 +76,8 @@ def test_a_ready_server_serves_each_name_that_answers(channel: grpc.Channel, cli
     for name in ["", EMBEDDING, "diptych.v1.SearchService", "diptych.v1.CollectionService", "diptych.v1.AdminService"]:
         assert check(channel, name) == SERVING, name
     assert check(channel, "encoder/words") == SERVING
-    assert check(channel, "diptych.v1.JobService") == NOT_SERVING
+    assert check(channel, "diptych.v1.JobService") == SERVING
+    assert check(channel, "diptych.v1.SnapshotService") == SERVING
     with pytest.raises(grpc.RpcError) as caught:
         check(channel, "collection/notes")
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from diptych.client.errors import InvalidArgumentError, NotFoundError, PreconditionError
 from diptych.client.sync import Client
 from diptych.client.types import StoredRecord
-from diptych.v1 import embedding_pb2, filter_pb2, search_service_pb2, search_service_pb2_grpc
+from diptych.v1 import embedding_pb2, search_service_pb2, search_service_pb2_grpc
 from models.bundle.encoder import Prepared
 from tests.serving.fake_encoders import FakeEncoder, vector_of
 
@@ -178,15 +178,6 @@ def test_a_malformed_search_is_refused(
     with pytest.raises(grpc.RpcError, match=message) as caught:
         search_service_pb2_grpc.SearchServiceStub(channel).Search(request)
     assert caught.value.code() is code
-
-
-def test_a_filter_is_said_not_to_be_there(notes: Client, channel: grpc.Channel) -> None:
-    parameters = search_service_pb2.SearchParameters(filter=filter_pb2.Filter(exists="row"))
-    query = search_service_pb2.Query(record_id="id-1")
-    request = search_service_pb2.SearchRequest(collection="notes", query=query, parameters=parameters)
-    with pytest.raises(grpc.RpcError, match="filters are not offered") as caught:
-        search_service_pb2_grpc.SearchServiceStub(channel).Search(request)
-    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 def test_a_batch_states_its_queries_in_one_form(notes: Client, channel: grpc.Channel) -> None:

@@ -68,8 +68,8 @@ def test_all_of_a_tie_are_candidates() -> None:
 def test_a_row_that_rounding_may_have_put_behind_stays_a_candidate() -> None:
     # Within an error of 1, scores of 10 and 8.5 may stand for 9 and 9.5; those of 10 and 7.5 may not.
     shortlist = _Shortlist(query_count=1, k=1)
-    shortlist.add(np.array([[10, 8.5, 7.5]], dtype=np.float32), np.array([1.0]), offset=0)
-    shortlist.add(np.array([[8.5, 7.5]], dtype=np.float32), np.array([1.0]), offset=3)
+    shortlist.add(np.array([[10, 8.5, 7.5]], dtype=np.float32), np.array([1.0]), np.arange(3))
+    shortlist.add(np.array([[8.5, 7.5]], dtype=np.float32), np.array([1.0]), np.arange(3, 5))
     assert [rows.tolist() for rows in shortlist.of_each_query()] == [[0, 1, 3]]
 
 

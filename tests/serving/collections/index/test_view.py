@@ -5,7 +5,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.collections.index.graph import Graph
+from serving.collections.index.ann.search import Ann
 from serving.collections.index.rows import PackedIds, Rows
 from serving.collections.index.view import IndexView
 from serving.collections.types import Metric
@@ -39,7 +39,7 @@ def view_over(graph: ForgetfulGraph, count: int) -> IndexView:
         metric=Metric.L2,
         sequence=count,
         base=base,
-        graph=cast("Graph", graph),
+        graph=cast("Ann", graph),
         base_bits=None,
         base_alive_count=count,
         tail=(),
