@@ -198,7 +198,9 @@ def _describe(info: EncoderInfo, files: Sequence[Path], job: JobConfig, config: 
 
 def _begin(job: JobConfig, described: Mapping[str, Any]) -> None:
     file = job.out / "job.json"
-    if job.out.exists() and not file.exists() and any(job.out.iterdir()):
+    # In this order: another process may begin the same job just now; it makes nothing before that file is there.
+    strangers = [entry for entry in job.out.glob("*") if not entry.name.startswith(".")]
+    if strangers and not file.exists():
         raise ValueError(f"{job.out} holds files but no job; choose a new or empty folder")
     if file.exists():
         before = json.loads(file.read_text(encoding="utf-8"))
