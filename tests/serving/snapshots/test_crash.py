@@ -35,7 +35,13 @@ def served(folder: Path) -> Iterator[tuple[subprocess.Popen[str], Client]]:
     process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
-        line = next(line for line in process.stderr if line.startswith("listening on"))
+        said: list[str] = []
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("listening on"):
+                break
+        else:
+            pytest.fail(f"the server ended at its start:\n{''.join(said)}")
         with Client(line.split()[2].rstrip(",")) as client:
             client.wait_until_ready()
             yield process, client
