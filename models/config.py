@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -207,6 +207,29 @@ class ImageEncoderConfig:
     def patch_size_px(self) -> int:
         """Side of a ViT's patch."""
         return 4 if self.has_small_stem else 16
+
+    def at_size(self, image_size_px: int) -> ImageEncoderConfig:
+        """Describes the same weights reading images of another size.
+
+        Args:
+            image_size_px: Side of the square.
+
+        Returns:
+            The configuration; its stem stays what it is.
+
+        Raises:
+            ValueError: It is a ViT, whose position embeddings are of one size.
+        """
+        if image_size_px == self.image_size_px:
+            return self
+        if self.architecture.startswith("vit"):
+            raise ValueError(
+                f"{self.architecture} reads images of the {self.image_size_px} px it was trained with, not of "
+                f"{image_size_px} px: its position embeddings are of that size"
+            )
+        chooses_stem = self.architecture.startswith("resnet")
+        stem = self.has_small_stem if chooses_stem else self.small_stem
+        return replace(self, image_size_px=image_size_px, small_stem=stem)
 
     def to_json(self) -> dict[str, Any]:
         """Returns the fields as JSON's own types."""

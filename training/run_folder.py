@@ -240,17 +240,22 @@ class LoadedRun:
     """`method`, `config`, `data_fingerprint`, `seed`, `versions`: the fields of a bundle's `Provenance`."""
 
 
-def load_run(path: Path) -> LoadedRun:
+def load_run(path: Path, *, image_size_px: int | None = None) -> LoadedRun:
     """Loads a finished run as the encoder that is served.
 
     Args:
         path: The run's folder.
+        image_size_px: Side of the square that an image encoder is to read, where not that of its training. Crops make
+            things larger in training than they are when an image is seen whole, so a convolutional encoder may gain
+            from more pixels than it was trained with (Touvron et al., Fixing the train-test resolution discrepancy,
+            2019).
 
     Returns:
         The encoder, and all that is known of it.
 
     Raises:
-        ValueError: The folder holds no finished run of an encoder, or its files are damaged.
+        ValueError: The folder holds no finished run of an encoder, its files are damaged, or the encoder reads no
+            images of that size.
     """
     folder = RunFolder(Path(path))
     record = folder.read_config()
@@ -261,6 +266,11 @@ def load_run(path: Path) -> LoadedRun:
     modality = Modality(record["modality"])
     is_text = modality is Modality.TEXT
     encoder = _read_encoder_config(record, modality)
+    preprocessing = None if is_text else ImagePreprocessing.from_config(record["preprocessing"])
+    if image_size_px is not None:
+        if not isinstance(encoder, ImageEncoderConfig) or preprocessing is None:
+            raise ValueError(f"the run in {path} reads texts; a size in pixels ({image_size_px}) is for images")
+        encoder, preprocessing = encoder.at_size(image_size_px), preprocessing.at_size(image_size_px)
     return LoadedRun(
         path=folder.path,
         modality=modality,
@@ -268,7 +278,7 @@ def load_run(path: Path) -> LoadedRun:
         served=_load_served(encoder, folder.encoder),
         encoder=encoder,
         tokenizer=Tokenizer.load(folder.tokenizer) if is_text else None,
-        preprocessing=None if is_text else ImagePreprocessing.from_config(record["preprocessing"]),
+        preprocessing=preprocessing,
         data_path=Path(record["data"]["path"]),
         data_fingerprint=record["data"]["fingerprint"],
         provenance={

@@ -59,6 +59,9 @@ class Evaluate:
     """Shares of every class's labels that further few-label probes are shown, such as 0.01 and 0.1."""
     layer: str | None = None
     """Measure an inner layer of the image encoders, such as stage.1; an unknown name lists those there are."""
+    size_px: int | None = None
+    """Side of the square that the runs' image encoders see; None: what each was trained with. Choose it on the
+    validation split: things are larger in training's crops than in whole images, so a larger square may help."""
     cka: bool = False
     """Measure how alike the first subject and each other see the split: linear CKA, 1 where one is the other turned."""
     sheet: Path | None = None
@@ -96,7 +99,8 @@ class Evaluate:
         data, config = open_data(self.data), self._config()
         threads = torch.get_num_threads()
         subjects = [
-            open_subject(name, data, seed=self.seed, threads=threads, layer=self.layer) for name in self.subjects
+            open_subject(name, data, seed=self.seed, threads=threads, layer=self.layer, image_size_px=self.size_px)
+            for name in self.subjects
         ]
         subjects += open_floors(self.subjects, data, seed=self.seed) if self.floors else []
         found = [evaluate_subject(item, data, config, lambda text: progress_bar(text, None)) for item in subjects]

@@ -31,8 +31,9 @@ class Export:
     """The bundle to make; its last part is the encoder's name unless --name says otherwise."""
     architecture: str | None = None
     """A file of weights: the image architecture that they are of, such as resnet50 or efficientnet-lite0."""
-    size_px: int = 224
-    """A file of weights: side of the square that the encoder sees."""
+    size_px: int | None = None
+    """Side of the square that an image encoder sees; None: what a run was trained with, 224 for a file of weights. A
+    convolutional encoder may gain from more than it was trained with: see `diptych eval --size-px`."""
     resize: Literal["crop", "squash"] = "crop"
     """A file of weights: whether the middle of an oblong is cut out or all of it squashed."""
     normalization: Literal["imagenet", "symmetric"] | None = None
@@ -76,7 +77,8 @@ class Export:
         from training.export.source import ExportConfig
 
         require_free(self.bundle, overwrite=self.overwrite)
-        source = read_source(self.source, self._describe_weights())
+        weights = self._describe_weights()
+        source = read_source(self.source, weights, image_size_px=None if weights else self.size_px)
         calibration, reference = self._read_samples(source.modality)
         config = ExportConfig(
             name=self.name,
@@ -106,7 +108,7 @@ class Export:
             return None
         return WeightsFile(
             architecture=self.architecture,
-            size_px=self.size_px,
+            size_px=224 if self.size_px is None else self.size_px,
             resize=Resize(self.resize),
             normalization=None if self.normalization is None else Normalization(self.normalization),
         )

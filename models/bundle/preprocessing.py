@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import isfinite
 from typing import Any, Final
@@ -62,6 +62,19 @@ class ImagePreprocessing:
         Twice what the square needs: the antialiased scaling that follows then has enough to choose from.
         """
         return DRAFT_MARGIN * (self.shortest_edge_px or self.size_px) if self.jpeg_draft else None
+
+    def at_size(self, size_px: int) -> ImagePreprocessing:
+        """Describes the same for another square: what is cut away stays the same share of an image.
+
+        Args:
+            size_px: Side of the square, at least 1.
+
+        Returns:
+            The preprocessing.
+        """
+        edge = self.shortest_edge_px
+        scaled = None if edge is None else max(size_px, round(edge * size_px / self.size_px))
+        return replace(self, size_px=size_px, shortest_edge_px=scaled)
 
     def to_config(self) -> dict[str, Any]:
         """Returns it as the content of a Hugging Face `preprocessor_config.json`."""

@@ -102,6 +102,23 @@ def test_the_small_stem_is_chosen_by_size_and_can_be_told(
     assert config.has_small_stem is expected
 
 
+@pytest.mark.parametrize("architecture", ["resnet18", "tiny-resnet", "efficientnet-lite0"])
+def test_a_convolutional_encoder_reads_another_size_with_the_stem_it_has(architecture: str) -> None:
+    trained = ImageEncoderConfig(architecture=architecture, image_size_px=64)
+
+    larger = trained.at_size(96)
+
+    assert larger.image_size_px == 96
+    assert larger.has_small_stem is trained.has_small_stem
+    assert larger.at_size(64).has_small_stem is trained.has_small_stem
+
+
+def test_a_vit_reads_the_size_it_was_trained_with() -> None:
+    assert IMAGE.at_size(96) == IMAGE
+    with pytest.raises(ValueError, match="vit-tiny reads images of the 96 px it was trained with, not of 128 px"):
+        IMAGE.at_size(128)
+
+
 def test_the_served_width_counts_both_towers() -> None:
     assert TEXT.served_width == 48
 

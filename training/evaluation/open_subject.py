@@ -55,7 +55,13 @@ class EvaluationData:
 
 
 def open_subject(
-    name: str, data: EvaluationData, *, seed: int = 0, threads: int = 1, layer: str | None = None
+    name: str,
+    data: EvaluationData,
+    *,
+    seed: int = 0,
+    threads: int = 1,
+    layer: str | None = None,
+    image_size_px: int | None = None,
 ) -> Subject:
     """Loads a subject by what the user calls it.
 
@@ -66,6 +72,8 @@ def open_subject(
         seed: Of an untrained encoder's weights.
         threads: Of a bundle's graph.
         layer: An inner layer of a run's image encoder, to measure in the representation's place.
+        image_size_px: Side of the square that a run's image encoder reads, where not that of its training; other
+            subjects read what they always do.
 
     Returns:
         The subject, of the data's modality.
@@ -73,7 +81,10 @@ def open_subject(
     Raises:
         ValueError: There is no such subject, or it reads the other modality.
     """
-    subject = _open(name, data, seed=seed, threads=threads, layer=layer)
+    if is_run(Path(name)):
+        subject = _open_run(Path(name), layer=layer, image_size_px=image_size_px)
+    else:
+        subject = _open(name, data, seed=seed, threads=threads, layer=layer)
     if subject.info.modality is not data.modality:
         raise ValueError(
             f"'{name}' reads {subject.info.modality}s and the data holds {data.modality}s; "
@@ -106,6 +117,11 @@ def open_floors(names: tuple[str, ...], data: EvaluationData, *, seed: int = 0) 
     return floors
 
 
+def _open_run(path: Path, *, layer: str | None, image_size_px: int | None) -> Subject:
+    size = "" if image_size_px is None else f" at {image_size_px} px"
+    return trained_subject(run_parts(path, image_size_px=image_size_px), name=path.name + size, layer=layer)
+
+
 def _open(name: str, data: EvaluationData, *, seed: int, threads: int, layer: str | None) -> Subject:
     path = Path(name)
     if path.is_dir():
@@ -122,7 +138,7 @@ def _open_folder(path: Path, data: EvaluationData, *, threads: int, layer: str |
         if layer is not None:
             raise ValueError(f"--layer {layer}: '{path}' is a bundle, sealed to give embeddings alone; name a run")
         return _open_bundle(path, data.modality, threads=threads)
-    return trained_subject(_read_parts(path), name=path.name, layer=layer)
+    return trained_subject(directory_parts(path), name=path.name, layer=layer)
 
 
 def _open_named(name: str, data: EvaluationData) -> Subject:

@@ -59,19 +59,20 @@ class EncoderParts:
     """Whether training compares f and g by their inner product as they are."""
 
 
-def run_parts(path: Path) -> EncoderParts:
+def run_parts(path: Path, *, image_size_px: int | None = None) -> EncoderParts:
     """Loads a finished run.
 
     Args:
         path: The run's folder.
+        image_size_px: As in `load_run`.
 
     Returns:
         Its encoder.
 
     Raises:
-        ValueError: There is no finished run, or a part is missing.
+        ValueError: There is no finished run, a part is missing, or it reads no images of that size.
     """
-    run = load_run(path)
+    run = load_run(path, image_size_px=image_size_px)
     preparation = run.tokenizer or run.preprocessing
     if preparation is None:
         raise ValueError(f"the run in {path} has neither tokenizer nor preprocessing; train it again")

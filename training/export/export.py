@@ -74,18 +74,19 @@ def export_directory(
     return export_source(read_directory(Path(st_dir)), Path(bundle_dir), config)
 
 
-def read_source(path: Path, weights: WeightsFile | None = None) -> ExportSource:
+def read_source(path: Path, weights: WeightsFile | None = None, *, image_size_px: int | None = None) -> ExportSource:
     """Reads a run folder, a model directory or a file of weights, whichever it is.
 
     Args:
         path: The folder or file.
         weights: What the file of weights does not say of itself; None for folders.
+        image_size_px: Side of the square that a run's image encoder is to read, where not that of its training.
 
     Returns:
         What is to be exported.
 
     Raises:
-        ValueError: It is none of them, or weights are not described.
+        ValueError: It is none of them, weights are not described, or it reads no images of that size.
     """
     if path.is_file():
         if weights is None:
@@ -93,7 +94,11 @@ def read_source(path: Path, weights: WeightsFile | None = None) -> ExportSource:
         return read_weights(path, weights)
     if weights is not None:
         raise ValueError(f"--architecture is for a file of weights; '{path}' is none")
-    return read_run(path) if is_run(path) else read_directory(path)
+    if is_run(path):
+        return read_run(path, image_size_px=image_size_px)
+    if image_size_px is not None:
+        raise ValueError(f"--size-px ({image_size_px}) is for an image run or a file of weights; '{path}' is neither")
+    return read_directory(path)
 
 
 def export_source(source: ExportSource, bundle_dir: Path, config: ExportConfig) -> Manifest:

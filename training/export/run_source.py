@@ -47,19 +47,20 @@ def is_run(path: Path) -> bool:
     return isinstance(values, dict) and "run" in values and "schema_version" in values
 
 
-def read_run(run_dir: Path) -> ExportSource:
+def read_run(run_dir: Path, *, image_size_px: int | None = None) -> ExportSource:
     """Loads a run's encoder and what belongs to it.
 
     Args:
         run_dir: The run folder.
+        image_size_px: Side of the square that an image encoder is to read, where not that of its training.
 
     Returns:
         What is to be exported; with a reference sample where the run's pack is still where it was.
 
     Raises:
-        ValueError: There is no finished run.
+        ValueError: There is no finished run, or it reads no images of that size.
     """
-    run = load_run(run_dir)
+    run = load_run(run_dir, image_size_px=image_size_px)
     stated = dict(run.provenance)
     stated["versions"] = {**library_versions(), **stated.get("versions", {})}
     provenance = Provenance(**stated)

@@ -20,6 +20,15 @@ def test_it_survives_its_file(preprocessing: ImagePreprocessing) -> None:
     assert ImagePreprocessing.from_config(preprocessing.to_config()) == preprocessing
 
 
+def test_at_another_size_the_same_share_is_cut_away() -> None:
+    cropping = ImagePreprocessing(size_px=224, resize=Resize.CROP, shortest_edge_px=256, mean=(0.1, 0.2, 0.3))
+
+    larger = cropping.at_size(448)
+
+    assert (larger.size_px, larger.shortest_edge_px, larger.mean) == (448, 512, (0.1, 0.2, 0.3))
+    assert ImagePreprocessing(size_px=32).at_size(48) == ImagePreprocessing(size_px=48)
+
+
 def test_a_file_of_hugging_face_is_read() -> None:
     config = {
         "image_processor_type": "ViTImageProcessor",

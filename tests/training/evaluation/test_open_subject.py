@@ -116,6 +116,19 @@ def test_an_image_run_embeds_packed_pixels_as_served(images: Path, image_data: E
     assert subject.info.flops > 1e6
 
 
+def test_a_run_is_measured_at_another_size(images: Path, texts: Path, image_data: EvaluationData) -> None:
+    trained = open_subject(str(images / "run"), image_data)
+    larger = open_subject(str(images / "run"), image_data, image_size_px=48)
+    assert isinstance(larger, ImageSubject)
+    assert isinstance(trained, ImageSubject)
+    assert larger.info.name == "run at 48 px"
+    assert larger.encoder.size_px == 48
+    assert trained.info.flops is not None
+    assert larger.info.flops == pytest.approx(trained.info.flops * (48 / 16) ** 2, rel=0.05)
+    with pytest.raises(ValueError, match=r"reads texts; a size in pixels \(48\) is for images"):
+        open_subject(str(texts / "run"), image_data, image_size_px=48)
+
+
 def test_a_text_bundle_embeds_as_a_server_would(tmp_path: Path, text_data: EvaluationData) -> None:
     make_text_bundle(tmp_path / "bundle")
     encoder = load_bundle(tmp_path / "bundle").encoders["text"]

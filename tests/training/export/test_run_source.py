@@ -99,6 +99,18 @@ def test_an_image_run_becomes_a_bundle_with_the_originals_summarised(image_run: 
     assert load_bundle(tmp_path / "noise").encoders["image"].info.dimension == entry.dimension
 
 
+def test_an_image_run_is_sealed_at_another_size(image_run: Path, text_run: Path, tmp_path: Path) -> None:
+    manifest = export_source(read_source(image_run, image_size_px=24), tmp_path / "larger", ExportConfig())
+
+    (entry,) = manifest.encoders
+    encoder = load_bundle(tmp_path / "larger").encoders["image"]
+    assert (entry.limits.image_size_px, encoder.info.image_size_px) == (24, 24)
+    with pytest.raises(ValueError, match=r"reads texts; a size in pixels \(24\)"):
+        read_source(text_run, image_size_px=24)
+    with pytest.raises(ValueError, match=r"--size-px \(24\) is for an image run or a file of weights"):
+        read_source(tmp_path / "larger", image_size_px=24)
+
+
 def test_static_int8_of_a_run_is_calibrated_on_its_training_part(text_run: Path, image_run: Path) -> None:
     pack = TextPack.open(text_run.parent / "pack")
     parts = {
