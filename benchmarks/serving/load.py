@@ -175,6 +175,7 @@ def _summary(log: _Log, options: LoadOptions) -> dict[str, Any]:
         "p50_ms": percentile(log.durations_s, 50),
         "p99_ms": percentile(log.durations_s, 99),
         "refused_per_s": len(log.refusals_s) / options.seconds,
+        "refused_p50_ms": percentile(log.refusals_s, 50),
         "refused_p99_ms": percentile(log.refusals_s, 99),
         "errors": dict(log.errors),
     }

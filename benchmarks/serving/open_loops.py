@@ -65,8 +65,8 @@ def _overload(setting: Setting, server: RunningServer) -> None:
         found = load(setting.texts_file, server.address, LONG * setting.seconds, items=1, rate=rate)
         shares.append(found["items_per_s"] / peak)
         cells = (f"{peak:.0f}", f"{rate:.0f}", f"{found['items_per_s']:.0f}", f"{shares[-1]:.2f}")
-        p99 = found["refused_p99_ms"]
-        refused = (f"{found['refused_per_s']:.0f}", "" if p99 is None else f"{p99:.1f}")
+        times = [found[f"refused_{share}_ms"] for share in ("p50", "p99")]
+        refused = (f"{found['refused_per_s']:.0f}", *("" if time is None else f"{time:.1f}" for time in times))
         rows.append((number + 1, *cells, *refused, f"{before:.0f}", f"{_resident_mb(server):.0f}"))
     columns = (
         "round",
@@ -75,6 +75,7 @@ def _overload(setting: Setting, server: RunningServer) -> None:
         "accepted/s",
         "of peak",
         "refused/s",
+        "refusal p50 ms",
         "refusal p99 ms",
         "MB before",
         "MB after",
